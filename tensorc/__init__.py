@@ -1,0 +1,1 @@
+"""tensorc: attention variants as index equations, compiled."""
