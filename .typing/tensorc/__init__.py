@@ -1,0 +1,1 @@
+../../tensorc/__init__.py
