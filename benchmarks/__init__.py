@@ -1,0 +1,1 @@
+"""Measured figures: `python -m benchmarks`, everything compared side by side in one run."""

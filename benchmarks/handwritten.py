@@ -1,0 +1,143 @@
+"""NumPy written by hand: what a careful person writes for one operator, and the yardstick of the figures.
+
+Arrays are (heads, tokens, features). Each chunk loop keeps its working set in cache: masks and
+temporaries are allocated once, products go to them with `out=`, everything else happens in place.
+Every function here is tested against the definition.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+
+def linear_attention(q: Array, k: Array, v: Array, chunk: int) -> Array:
+    """o[i] = sum[j <= i]((q[i] . k[j]) v[j]), a loop over chunks with the state S = sum(k v^T).
+
+    >>> ones = np.ones((1, 3, 1))
+    >>> linear_attention(ones, ones, ones, chunk=2).ravel()
+    array([1., 2., 3.])
+    """
+    heads, n, d = q.shape
+    e = v.shape[-1]
+    output = np.empty((heads, n, e), q.dtype)
+    state, added = np.zeros((heads, d, e), q.dtype), np.empty((heads, d, e), q.dtype)
+    mask = np.tri(chunk, dtype=q.dtype)
+    scores, read = np.empty((heads, chunk, chunk), q.dtype), np.empty((heads, chunk, e), q.dtype)
+    for start in range(0, n, chunk):
+        rows = slice(start, start + chunk)
+        Q, K, V, O = q[:, rows], k[:, rows], v[:, rows], output[:, rows]
+        c = Q.shape[1]
+        A, R, KT = scores[:, :c, :c], read[:, :c], K.swapaxes(1, 2)
+        np.matmul(Q, KT, out=A)
+        A *= mask[:c, :c]
+        np.matmul(A, V, out=O)
+        np.matmul(Q, state, out=R)
+        O += R
+        np.matmul(KT, V, out=added)
+        state += added
+    return output
+
+
+def hla2(q: Array, k: Array, v: Array, chunk: int) -> Array:
+    """o[i] = sum[u <= j <= i]((q[i] . k[u]) (q[j] . k[u]) v[j]): two linear attentions in one loop.
+
+    z[j] = sum[u <= j](k[u] (k[u] . q[j])) has the state M = sum(k k^T); o reads (q, z, v) with the
+    state S = sum(z v^T). 16 d^2 FLOPs a token at chunk = d = e.
+    """
+    heads, n, d = q.shape
+    e = v.shape[-1]
+    output = np.empty((heads, n, e), q.dtype)
+    M, M_added = np.zeros((heads, d, d), q.dtype), np.empty((heads, d, d), q.dtype)
+    S, S_added = np.zeros((heads, d, e), q.dtype), np.empty((heads, d, e), q.dtype)
+    mask = np.tri(chunk, dtype=q.dtype)
+    scores = np.empty((heads, chunk, chunk), q.dtype)
+    z, z_read = np.empty((heads, chunk, d), q.dtype), np.empty((heads, chunk, d), q.dtype)
+    o_read = np.empty((heads, chunk, e), q.dtype)
+    for start in range(0, n, chunk):
+        rows = slice(start, start + chunk)
+        Q, K, V, O = q[:, rows], k[:, rows], v[:, rows], output[:, rows]
+        c = Q.shape[1]
+        A, Z, KT = scores[:, :c, :c], z[:, :c], K.swapaxes(1, 2)
+        np.matmul(Q, KT, out=A)
+        A *= mask[:c, :c]
+        np.matmul(A, K, out=Z)
+        np.matmul(Q, M, out=z_read[:, :c])
+        Z += z_read[:, :c]
+        np.matmul(KT, K, out=M_added)
+        M += M_added
+        ZT = Z.swapaxes(1, 2)
+        np.matmul(Q, ZT, out=A)
+        A *= mask[:c, :c]
+        np.matmul(A, V, out=O)
+        np.matmul(Q, S, out=o_read[:, :c])
+        O += o_read[:, :c]
+        np.matmul(ZT, V, out=S_added)
+        S += S_added
+    return output
+
+
+def scalar_gated(q: Array, k: Array, v: Array, g: Array, chunk: int) -> Array:
+    """o[i] = sum[j <= i](exp(sum[j < u <= i](g[u])) (q[i] . k[j]) v[j]), g <= 0 of shape (heads, tokens).
+
+    Only differences of the running sum are exponentiated, and the mask comes before the exponential.
+    """
+    heads, n, d = q.shape
+    e = v.shape[-1]
+    output = np.empty((heads, n, e), q.dtype)
+    state, added = np.zeros((heads, d, e), q.dtype), np.empty((heads, d, e), q.dtype)
+    future = np.triu(np.full((chunk, chunk), -np.inf, q.dtype), 1)
+    scores, decays = (np.empty((heads, chunk, chunk), q.dtype) for _ in range(2))
+    read, weighted = np.empty((heads, chunk, e), q.dtype), np.empty((heads, chunk, d), q.dtype)
+    for start in range(0, n, chunk):
+        rows = slice(start, start + chunk)
+        Q, K, V, O = q[:, rows], k[:, rows], v[:, rows], output[:, rows]
+        c = Q.shape[1]
+        A, D, R, W = scores[:, :c, :c], decays[:, :c, :c], read[:, :c], weighted[:, :c]
+        G = np.cumsum(g[:, rows], axis=1)
+        np.subtract(G[:, :, None], G[:, None, :], out=D)
+        D += future[:c, :c]
+        np.exp(D, out=D)
+        np.matmul(Q, K.swapaxes(1, 2), out=A)
+        A *= D
+        np.matmul(A, V, out=O)
+        np.matmul(Q, state, out=R)
+        R *= np.exp(G)[:, :, None]
+        O += R
+        np.multiply(K, D[:, -1, :, None], out=W)  # the last row holds the decays to the chunk's end
+        np.matmul(W.swapaxes(1, 2), V, out=added)
+        state *= np.exp(G[:, -1])[:, None, None]
+        state += added
+    return output
+
+
+def quadratic(q: Array, k: Array, v: Array) -> Array:
+    """Linear attention from its definition: the masked n x n scores of one head at a time."""
+    heads, n, _ = q.shape
+    output = np.empty((heads, n, v.shape[-1]), q.dtype)
+    mask = np.tri(n, dtype=bool)
+    scores = np.empty((n, n), q.dtype)
+    for h in range(heads):
+        np.matmul(q[h], k[h].T, out=scores)
+        np.multiply(scores, mask, out=scores)
+        np.matmul(scores, v[h], out=output[h])
+    return output
+
+
+def linear_attention_step(state: Array, q: Array, k: Array, v: Array) -> tuple[Array, Array]:
+    """One token of linear attention, (..., d) and (..., e): the output and a new state (..., d, e)."""
+    new = k[..., :, None] * v[..., None, :]
+    new += state
+    return np.matmul(q[..., None, :], new)[..., 0, :], new
+
+
+def hla2_step(state: tuple[Array, Array], q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, Array]]:
+    """One token of the second order: the output and the new states M (..., d, d) and S (..., d, e)."""
+    M = k[..., :, None] * k[..., None, :]
+    M += state[0]
+    z = np.matmul(q[..., None, :], M)[..., 0, :]
+    S = z[..., :, None] * v[..., None, :]
+    S += state[1]
+    return np.matmul(q[..., None, :], S)[..., 0, :], (M, S)

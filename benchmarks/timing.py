@@ -1,0 +1,59 @@
+"""Timing things side by side: interleaved rounds, medians and minima, ratios to a named yardstick."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds per call of one contender, one number for each round."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return median(self.seconds)
+
+    @property
+    def minimum(self) -> float:
+        return min(self.seconds)
+
+
+def measure(
+    contenders: Mapping[str, Callable[[], Any]], *, rounds: int, calls: int = 1, budget: float = 60.0
+) -> dict[str, Sample]:
+    """Time all contenders once in each round, in alternating order, after one warm-up call of each.
+
+    `calls` repeats short calls inside a sample. Rounds stop early, after three at least, when `budget`
+    seconds are spent.
+
+    >>> sorted(measure({"a": lambda: None, "b": lambda: None}, rounds=3, calls=10))
+    ['a', 'b']
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    for call in contenders.values():
+        call()
+    begin = time.perf_counter()
+    for done in range(rounds):
+        if done >= 3 and time.perf_counter() - begin > budget:
+            break
+        for name in order:
+            call = contenders[name]
+            start = time.perf_counter()
+            for _ in range(calls):
+                call()
+            seconds[name].append((time.perf_counter() - start) / calls)
+        order.reverse()
+    return {name: Sample(tuple(samples)) for name, samples in seconds.items()}
+
+
+def fastest(candidates: Mapping[int, Callable[[], Any]], rounds: int = 3) -> int:
+    """The key of the candidate with the least minimum: how the yardsticks choose their chunk."""
+    samples = measure({str(key): call for key, call in candidates.items()}, rounds=rounds, budget=20.0)
+    return min(candidates, key=lambda key: samples[str(key)].minimum)
