@@ -28,14 +28,14 @@ def linear_attention(q: Array, k: Array, v: Array, chunk: int) -> Array:
     scores, read = np.empty((heads, chunk, chunk), q.dtype), np.empty((heads, chunk, e), q.dtype)
     for start in range(0, n, chunk):
         rows = slice(start, start + chunk)
-        Q, K, V, O = q[:, rows], k[:, rows], v[:, rows], output[:, rows]
+        Q, K, V, Y = q[:, rows], k[:, rows], v[:, rows], output[:, rows]
         c = Q.shape[1]
         A, R, KT = scores[:, :c, :c], read[:, :c], K.swapaxes(1, 2)
         np.matmul(Q, KT, out=A)
         A *= mask[:c, :c]
-        np.matmul(A, V, out=O)
+        np.matmul(A, V, out=Y)
         np.matmul(Q, state, out=R)
-        O += R
+        Y += R
         np.matmul(KT, V, out=added)
         state += added
     return output
@@ -58,7 +58,7 @@ def hla2(q: Array, k: Array, v: Array, chunk: int) -> Array:
     o_read = np.empty((heads, chunk, e), q.dtype)
     for start in range(0, n, chunk):
         rows = slice(start, start + chunk)
-        Q, K, V, O = q[:, rows], k[:, rows], v[:, rows], output[:, rows]
+        Q, K, V, Y = q[:, rows], k[:, rows], v[:, rows], output[:, rows]
         c = Q.shape[1]
         A, Z, KT = scores[:, :c, :c], z[:, :c], K.swapaxes(1, 2)
         np.matmul(Q, KT, out=A)
@@ -71,9 +71,9 @@ def hla2(q: Array, k: Array, v: Array, chunk: int) -> Array:
         ZT = Z.swapaxes(1, 2)
         np.matmul(Q, ZT, out=A)
         A *= mask[:c, :c]
-        np.matmul(A, V, out=O)
+        np.matmul(A, V, out=Y)
         np.matmul(Q, S, out=o_read[:, :c])
-        O += o_read[:, :c]
+        Y += o_read[:, :c]
         np.matmul(ZT, V, out=S_added)
         S += S_added
     return output
@@ -93,7 +93,7 @@ def scalar_gated(q: Array, k: Array, v: Array, g: Array, chunk: int) -> Array:
     read, weighted = np.empty((heads, chunk, e), q.dtype), np.empty((heads, chunk, d), q.dtype)
     for start in range(0, n, chunk):
         rows = slice(start, start + chunk)
-        Q, K, V, O = q[:, rows], k[:, rows], v[:, rows], output[:, rows]
+        Q, K, V, Y = q[:, rows], k[:, rows], v[:, rows], output[:, rows]
         c = Q.shape[1]
         A, D, R, W = scores[:, :c, :c], decays[:, :c, :c], read[:, :c], weighted[:, :c]
         G = np.cumsum(g[:, rows], axis=1)
@@ -102,10 +102,10 @@ def scalar_gated(q: Array, k: Array, v: Array, g: Array, chunk: int) -> Array:
         np.exp(D, out=D)
         np.matmul(Q, K.swapaxes(1, 2), out=A)
         A *= D
-        np.matmul(A, V, out=O)
+        np.matmul(A, V, out=Y)
         np.matmul(Q, state, out=R)
         R *= np.exp(G)[:, :, None]
-        O += R
+        Y += R
         np.multiply(K, D[:, -1, :, None], out=W)  # the last row holds the decays to the chunk's end
         np.matmul(W.swapaxes(1, 2), V, out=added)
         state *= np.exp(G[:, -1])[:, None, None]

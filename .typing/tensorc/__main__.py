@@ -1,0 +1,1 @@
+../../tensorc/__main__.py

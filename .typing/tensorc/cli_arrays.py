@@ -1,0 +1,1 @@
+../../tensorc/cli_arrays.py

@@ -1,0 +1,6 @@
+"""`python -m tensorc`: the command line."""
+
+from tensorc.cli import main
+
+if __name__ == "__main__":
+    main()
