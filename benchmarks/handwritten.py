@@ -130,14 +130,19 @@ def linear_attention_step(state: Array, q: Array, k: Array, v: Array) -> tuple[A
     """One token of linear attention, (..., d) and (..., e): the output and a new state (..., d, e)."""
     new = k[..., :, None] * v[..., None, :]
     new += state
-    return np.matmul(q[..., None, :], new)[..., 0, :], new
+    return read(q, new), new
 
 
 def hla2_step(state: tuple[Array, Array], q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, Array]]:
     """One token of the second order: the output and the new states M (..., d, d) and S (..., d, e)."""
     M = k[..., :, None] * k[..., None, :]
     M += state[0]
-    z = np.matmul(q[..., None, :], M)[..., 0, :]
+    z = read(q, M)
     S = z[..., :, None] * v[..., None, :]
     S += state[1]
-    return np.matmul(q[..., None, :], S)[..., 0, :], (M, S)
+    return read(q, S), (M, S)
+
+
+def read(q: Array, state: Array) -> Array:
+    """q[c] * state[c, x], for each head; a vector times a matrix where there is one head."""
+    return q @ state if q.ndim == 1 else np.matmul(q[..., None, :], state)[..., 0, :]

@@ -1,0 +1,63 @@
+"""Measuring: the order of rounds, the choice of a chunk, ratios and bounds, the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results
+from benchmarks.figure import Figure
+from benchmarks.timing import Sample, fastest, measure
+
+
+def test_rounds_are_interleaved_and_alternate() -> None:
+    log: list[str] = []
+    samples = measure({"a": lambda: log.append("a"), "b": lambda: log.append("b")}, rounds=3)
+    assert "".join(log) == "ab" + "ab" + "ba" + "ab"
+    assert len(samples["a"].seconds) == len(samples["b"].seconds) == 3
+
+
+def test_rounds_stop_when_the_budget_is_spent() -> None:
+    assert len(measure({"a": lambda: None}, rounds=1000, budget=0.0)["a"].seconds) == 3
+
+
+def test_fastest_picks_the_least_work() -> None:
+    assert fastest({1: lambda: None, 2: lambda: sum(range(200_000))}) == 1
+
+
+def test_median_and_minimum() -> None:
+    sample = Sample((3.0, 1.0, 8.0))
+    assert (sample.median, sample.minimum) == (3.0, 1.0)
+
+
+@pytest.mark.parametrize(("ours", "met"), [((1.1, 1.0), True), ((1.2, 1.0), False)])
+def test_a_ratio_against_its_bound(ours: tuple[float, float], met: bool) -> None:
+    figure = Figure("g", "what", "ms", ours, bound=1.15, yardstick=(1.0, 2.0))
+    assert figure.ratio == pytest.approx(ours[0])
+    assert figure.ratio_min == pytest.approx(0.5)
+    assert figure.met is met
+
+
+def test_a_speed_up_against_its_bound() -> None:
+    figure = Figure("g", "what", "ms", (2.0, 2.0), bound=20, yardstick=(50.0, 30.0), at_least=True)
+    assert (figure.ratio, figure.ratio_min, figure.met) == (25.0, 15.0, True)
+
+
+def test_a_plain_number_against_its_bound() -> None:
+    assert not Figure("g", "what", "ms", (300.0, 200.0), bound=250).met
+
+
+def test_saved_results_name_the_machine_and_every_figure(tmp_path: Path) -> None:
+    figures = [
+        Figure("chunkwise", "one", "ms", (1.0, 0.9), bound=1.15, yardstick=(2.0, 1.9), against="by hand"),
+        Figure("import", "two", "ms", (300.0, 200.0), bound=250),
+    ]
+    results.save(figures, tmp_path / "new" / "run")
+    data = json.loads((tmp_path / "new" / "run.json").read_text())
+    assert data["machine"]["numpy"] and data["machine"]["cpu"]
+    assert [f["met"] for f in data["figures"]] == [True, False]
+    table = (tmp_path / "new" / "run.md").read_text().splitlines()
+    assert table[2].count("|") == table[3].count("|") == table[4].count("|") == table[5].count("|") == 9
+    assert "one / by hand" in table[4] and "0.50" in table[4] and table[5].endswith("| NO |")
