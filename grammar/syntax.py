@@ -3,7 +3,10 @@
 Expressions are the nodes of `tensorc.ir` with three additions that only exist before lowering: `Group`
 (parentheses, which bound implicit sums), `Reduction` (indices not yet resolved) and `Name` (a bare
 name: a size, an index or a scalar tensor, not yet known which). An `Iverson`, `Where` or domain holds
-conditions; `Truth` marks an expression that stands where a condition is expected.
+conditions; a number may stand first in `where`, and anywhere else that a condition is expected it is
+an error of lowering (`Truth` may mark it, and changes nothing). A function's name and number of
+arguments, and a reduction's name, are checked by lowering. Left-nested `Add` and `Mul` mean the same
+as n-ary ones; a compound right operand counts as a group whether or not a `Group` stands around it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any
 
 from tensorc.errors import Span
 from tensorc.ir import Extent
+from tensorc.ir import children as ir_children
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A number where a condition is expected; allowed first in `where`, otherwise an error."""
+    """A number where a condition is expected; transparent."""
 
     body: Any
     span: Span | None = field(default=None, compare=False)
@@ -88,3 +92,15 @@ class Definition:
     outputs: tuple[Declaration, ...]
     statements: tuple[Assignment | CallStatement, ...]
     span: Span | None = field(default=None, compare=False)
+
+
+def children(node: Any) -> tuple[Any, ...]:
+    """The parts directly below a node of the surface tree, in the order they are written."""
+    match node:
+        case Group(body=body) | Truth(body=body):
+            return (body,)
+        case Reduction(names=names, conditions=conditions, body=body):
+            return (*names, *conditions, body)
+        case Name():
+            return ()
+    return ir_children(node)

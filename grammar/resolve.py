@@ -1,0 +1,330 @@
+"""Names, reads, functions and conditions of one equation: what each is, and which axes each index is on.
+
+The result is an expression of the IR in which only `Group` and `Reduction` are left of the surface
+tree, with the facts that the inference of ranges starts from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tensorc.errors import Span
+from tensorc.grammar.names import RESERVED, Symbols, axes
+from tensorc.grammar.show import show
+from tensorc.grammar.source import did_you_mean, head
+from tensorc.grammar.subscripts import Subscripts
+from tensorc.grammar.syntax import Assignment, Group, Name, Reduction, Truth
+from tensorc.ir import (
+    COMPARISONS,
+    FUNCTIONS,
+    REDUCTIONS,
+    Add,
+    And,
+    Call,
+    Compare,
+    Const,
+    Div,
+    FloorDiv,
+    Index,
+    Iverson,
+    Mod,
+    Mul,
+    Neg,
+    Not,
+    Or,
+    Pow,
+    Read,
+    Size,
+    Where,
+)
+
+CONDITIONS = (Compare, And, Or, Not)
+QUOTIENTS = (Div, FloorDiv, Mod)
+
+
+@dataclass(frozen=True, slots=True)
+class AxisUse:
+    """An index that stands bare on an axis (counted from 0) of a tensor."""
+
+    index: str
+    tensor: str
+    axis: int
+    span: Span | None
+
+
+@dataclass(slots=True)
+class Resolved:
+    """An equation whose names are resolved."""
+
+    assignment: Assignment
+    body: Any = None
+    letters: dict[str, Span | None] = field(default_factory=dict)
+    uses: list[AxisUse] = field(default_factory=list)
+    compared: list[tuple[str, str]] = field(default_factory=list)
+    size_reads: list[tuple[Size, str, int]] = field(default_factory=list)
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        return tuple(name.name for name in self.assignment.left)
+
+
+def resolve(symbols: Symbols, assignment: Assignment) -> Resolved:
+    """Resolve one equation. Raises `LanguageError` for a name, read, function or condition out of place."""
+    resolved = Resolved(assignment)
+    for axis, name in enumerate(assignment.left):
+        symbols.expect_index(name)
+        if name.name in resolved.letters:
+            symbols.source.fail(
+                f"{name.name} stands twice on the left.",
+                name.span,
+                f"Left indices are distinct: write {', '.join(symbols.unused(2))}, and [a == b] for a diagonal.",
+            )
+        resolved.letters[name.name] = name.span
+        resolved.uses.append(AxisUse(name.name, assignment.target, axis, name.span))
+    resolved.body = _Resolver(symbols, resolved).number(assignment.body)
+    symbols.letters.update(resolved.letters)
+    return resolved
+
+
+class _Resolver(Subscripts):
+    """Walks the right side; `number` and `condition` by what is expected at a place."""
+
+    def __init__(self, symbols: Symbols, resolved: Resolved) -> None:
+        self.symbols = symbols
+        self.source = symbols.source
+        self.out = resolved
+
+    def number(self, node: Any) -> Any:
+        """An expression where a number is expected."""
+        match node:
+            case Const():
+                return node
+            case Name():
+                return self.name(node)
+            case Read():
+                return self.read(node)
+            case Group(body=body):
+                return Group(self.number(body), node.span)
+            case Truth(body=body):
+                return self.number(body)
+            case Add() | Mul() | Div() | FloorDiv() | Mod():
+                return self.chain(node)
+            case Neg(operand=operand):
+                return Neg(self.number(operand), span=node.span)
+            case Pow():
+                return Pow(self.number(node.base), self.number(node.exponent), span=node.span)
+            case Call():
+                return self.call(node)
+            case Iverson():
+                return Iverson(self.condition(node.condition, "[ ]"), span=node.span)
+            case Where():
+                condition = self.choice(node.condition)
+                return Where(condition, self.number(node.then), self.number(node.otherwise), span=node.span)
+            case Reduction():
+                return self.reduction(node)
+        if isinstance(node, CONDITIONS):
+            shown = show(self.source, node)
+            self.source.fail(f"`{shown}` is a condition, not a number.", node.span, f"As a number write [{shown}].")
+        raise TypeError(f"not an expression: {node!r}")
+
+    def chain(self, node: Any) -> Any:
+        """A left-nested chain of + or of * / // %, without recursion along the chain."""
+        kinds = (Add,) if isinstance(node, Add) else (Mul, *QUOTIENTS)
+        chain = []
+        while isinstance(node, kinds):
+            chain.append(node)
+            node = _first(node)
+        result = self.number(node)
+        for link in reversed(chain):
+            if isinstance(link, QUOTIENTS):
+                result = type(link)(result, self.number(link.denominator), span=link.span)
+                continue
+            kind = Add if isinstance(link, Add) else Mul
+            rest = link.terms[1:] if isinstance(link, Add) else link.factors[1:]
+            result = kind((result, *(self.number(part) for part in rest)), span=link.span)
+        return result
+
+    def name(self, node: Name) -> Any:
+        """A bare name: a size, a scalar tensor or an index."""
+        name, span = node.name, node.span
+        if name in self.symbols.sizes:
+            return Size(name, span=span)
+        symbol = self.symbols.tensors.get(name)
+        if symbol is not None:
+            if symbol.rank:
+                letters = ", ".join(self.symbols.unused(symbol.rank))
+                self.source.fail(
+                    f"{symbol.shown()} has {axes(symbol.rank)}, read with none.", span, f"Write {name}[{letters}]."
+                )
+            return Read(name, (), span=span)
+        self.check_bare_word(node)
+        return self.index(node)
+
+    def index(self, node: Name) -> Index:
+        self.symbols.expect_index(node)
+        self.out.letters.setdefault(node.name, node.span)
+        return Index(node.name, span=node.span)
+
+    def check_bare_word(self, node: Name) -> None:
+        if node.name in (*REDUCTIONS, "softmax"):
+            self.fail_reduction(node.name, node.span)
+        if node.name in FUNCTIONS or node.name == "where":
+            self.source.fail(
+                f"{node.name} is a function, and needs its arguments.", node.span, f"Write {usage(node.name)}."
+            )
+
+    def fail_reduction(self, op: str, span: Span | None) -> None:
+        self.source.fail(
+            f"{op} needs its indices and parentheses: {op}[c](...).",
+            head(span, op),
+            f"Name in the [ ] what it runs over, by bare names and conditions: {op}[j <= i](...).",
+        )
+
+    def read(self, node: Read) -> Read:
+        name, source = node.tensor, self.source
+        symbol = self.symbols.tensors.get(name)
+        if symbol is None:
+            self.fail_tensor(node)
+        assert symbol is not None
+        if len(node.subscripts) != symbol.rank:
+            given = len(node.subscripts)
+            hint = f"Write {name}[{', '.join(self.symbols.unused(symbol.rank))}], an index for each axis."
+            if symbol.rank == 0:
+                hint = f"Write {name} or {name}[]."
+            source.fail(f"{symbol.shown()} has {axes(symbol.rank)}, read with {given}.", node.span, hint)
+        subscripts = tuple(self.axis(symbol, k, part) for k, part in enumerate(node.subscripts))
+        return Read(name, subscripts, span=node.span)
+
+    def fail_tensor(self, node: Read) -> None:
+        name, place = node.tensor, head(node.span, node.tensor)
+        if name in (*REDUCTIONS, "softmax"):
+            self.fail_reduction(name, node.span)
+        if name in RESERVED and name not in ("inf", "nan"):
+            self.source.fail(f"{name} takes its arguments in ( ).", place, f"Write {usage(name)}.")
+        if name in self.symbols.sizes:
+            self.source.fail(
+                f"{name} is a size, not a tensor.", place, "A size is read as a bare name; give the tensor another."
+            )
+        guess = did_you_mean(name, list(self.symbols.tensors))
+        known = ", ".join(list(self.symbols.tensors)[:20])
+        self.source.fail(
+            f"No tensor {name}{guess or '.'}", place, f"Tensors here: {known}. Declare inputs in the signature."
+        )
+
+    def call(self, node: Call) -> Call:
+        name, given = node.function, len(node.arguments)
+        if name not in FUNCTIONS:
+            self.fail_function(node)
+        if given != FUNCTIONS[name]:
+            count = "one argument" if FUNCTIONS[name] == 1 else f"{FUNCTIONS[name]} arguments"
+            self.source.fail(f"{name} takes {count}, not {given}.", node.span, f"Write {usage(name)}.")
+        return Call(name, tuple(self.number(a) for a in node.arguments), span=node.span)
+
+    def fail_function(self, node: Call) -> None:
+        name, place = node.function, head(node.span, node.function)
+        if name in (*REDUCTIONS, "softmax"):
+            self.fail_reduction(name, node.span)
+        if name == "where":
+            self.source.fail(
+                f"where takes 3 arguments, not {len(node.arguments)}.", node.span, f"Write {usage(name)}."
+            )
+        if name in self.symbols.programs:
+            self.source.fail(
+                f"{name} is a program, not a function.",
+                place,
+                f"Call it on a line of its own, t = {name}(...), and read its result by indices.",
+            )
+        if name in self.symbols.tensors:
+            self.source.fail(f"{name} is a tensor, and is read with [ ].", place, f"Write {name}[...], or {name} * (...).")
+        guess = did_you_mean(name, [*FUNCTIONS, "where"])
+        self.source.fail(
+            f"No function {name}{guess or '.'}", place, f"Functions: {', '.join([*FUNCTIONS, 'where'])}."
+        )
+
+    def reduction(self, node: Reduction) -> Reduction:
+        op = node.op
+        if op not in REDUCTIONS and op != "softmax":
+            self.fail_operator(node)
+        if not node.names and not node.conditions:
+            self.fail_reduction(op, node.span)
+        names = []
+        for name in node.names:
+            self.check_bare_word(name)
+            self.index(name)
+            names.append(name)
+        conditions = tuple(self.condition(c, f"the domain of {op}") for c in node.conditions)
+        return Reduction(op, tuple(names), conditions, self.number(node.body), node.span)
+
+    def fail_operator(self, node: Reduction) -> None:
+        op, place = node.op, head(node.span, node.op)
+        if op in self.symbols.tensors:
+            self.source.fail(
+                f"An operator is missing after {show(self.source, Read(op, ()))[:-2]}[...].",
+                place,
+                "Write products with *.",
+            )
+        guess = did_you_mean(op, [*REDUCTIONS, "softmax"])
+        self.source.fail(
+            f"No reduction {op}{guess or '.'}", place, f"Reductions: {', '.join((*REDUCTIONS, 'softmax'))}."
+        )
+
+    def condition(self, node: Any, where: str) -> Any:
+        """An expression where a condition is expected."""
+        match node:
+            case Group(body=body) | Truth(body=body):
+                return self.condition(body, where)
+            case Compare(op=op):
+                assert op in COMPARISONS, op
+                left, right = self.number(node.left), self.number(node.right)
+                bare = bare_index(left), bare_index(right)
+                if bare[0] and bare[1]:
+                    self.out.compared.append((bare[0], bare[1]))
+                return Compare(op, left, right, span=node.span)
+            case And(parts=parts) | Or(parts=parts):
+                return self.junction(node, parts, where)
+            case Not(part=part):
+                return Not(self.condition(part, where), span=node.span)
+        self.number(node)
+        shown = show(self.source, node)
+        self.source.fail(
+            f"`{shown}` is a number, but {where} takes a condition.",
+            getattr(node, "span", None),
+            f"Write a comparison, such as {shown} != 0.",
+        )
+
+    def junction(self, node: And | Or, parts: tuple[Any, ...], where: str) -> Any:
+        flat: list[Any] = []
+        for part in parts:
+            inner = self.condition(part, where)
+            flat += inner.parts if isinstance(inner, type(node)) else (inner,)
+        return replace(node, parts=tuple(flat))
+
+    def choice(self, node: Any) -> Any:
+        """The first argument of `where`: a condition, or data that is compared with 0."""
+        inner = node
+        while isinstance(inner, (Group, Truth)):
+            inner = inner.body
+        if isinstance(inner, CONDITIONS):
+            return self.condition(inner, "where")
+        return Compare("!=", self.number(node), Const(0), span=getattr(inner, "span", None))
+
+
+def _first(node: Any) -> Any:
+    if isinstance(node, Add):
+        return node.terms[0]
+    return node.factors[0] if isinstance(node, Mul) else node.numerator
+
+
+def bare_index(node: Any) -> str:
+    """The name of an index that stands alone, else an empty string."""
+    while isinstance(node, Group):
+        node = node.body
+    return node.name if isinstance(node, Index) else ""
+
+
+def usage(function: str) -> str:
+    """How a function is called."""
+    if function == "where":
+        return "where(condition, a, b)"
+    return f"{function}(a, b)" if FUNCTIONS[function] == 2 else f"{function}(...)"
