@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tensorc.errors import LanguageError
-from tensorc.grammar.syntax import Assignment, Declaration, Group, Name, Reduction
+from tensorc.grammar.syntax import Assignment, Declaration, Group, Name, Reduction, children
 from tensorc.ir import Add, Compare, Const, Extent, Neg, Read
 from tensorc.trace_text import label
-from tensorc.trace_walk import letters_below, parts
+from tensorc.trace_walk import letters_below
 
 Slot = tuple[str, str, int]  # ("axis", tensor, position) or ("index", letter, scope)
 _SIZES = ("n", "d", "e", "m", "h", "b", "r", "p", "s", "t")
@@ -92,7 +92,7 @@ class Axes:
             if pair[0] is not None and pair[1] is not None:
                 first, second = (env.get(x, ("index", x, scope)) for x in pair if x is not None)
                 self.classes.join(first, second)
-        for part in parts(node):
+        for part in children(node):
             self.expression(part, env, bound, scope)
 
     def declarations(

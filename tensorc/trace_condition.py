@@ -63,11 +63,3 @@ def _parts(kind: type[And] | type[Or], tree: Any) -> tuple[Any, ...]:
     if isinstance(tree, kind):
         return tree.parts
     return (Group(tree) if isinstance(tree, Or) else tree,)
-
-
-def conjuncts(condition: Condition) -> tuple[Any, ...]:
-    """The conditions that all must hold: a domain lists them one by one."""
-    tree = condition.node().tree
-    return tree.parts if isinstance(tree, And) else (tree,)
-
-

@@ -7,7 +7,7 @@ one on the left cannot be told apart from none.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from tensorc.errors import LanguageError
 from tensorc.grammar.syntax import Assignment, Name
@@ -129,7 +129,7 @@ class Operand(Misuse):
         tensor.define(subscripts, self)
         return tensor
 
-    def __setitem__(self, subscripts: object, value: object) -> NoReturn:
+    def __setitem__(self, subscripts: object, value: object) -> None:
         raise LanguageError(
             f"{show(self.node().tree)} is an expression; only a named tensor can be defined by assignment.",
             hint='w = tensorc.tensor("w"), then w[i, x] = ...',

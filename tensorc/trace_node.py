@@ -15,7 +15,7 @@ from tensorc.grammar.syntax import Group
 from tensorc.ir import Add, And, Compare, Const, Div, FloorDiv, Mod, Mul, Neg, Or, Pow
 from tensorc.trace_state import MAX_TOKENS
 
-MAX_DEPTH = 200
+MAX_DEPTH = 150  # as in lowering
 MAX_BRACKETS = 100  # as in text, and prefix and power operators count
 MAX_BITS = 1100
 
@@ -49,7 +49,8 @@ def joined(tree: Any, *parts: Node, flat: bool = False) -> Node:
 
     Sharing makes large trees from few steps (`e = e * e` thirty times), so the measure is checked here.
     """
-    tokens = 1 + len(parts) + sum(part.tokens for part in parts)
+    own = max(1, len(parts) - 1) if isinstance(tree, (*_FLAT, Neg, Pow)) else 2 + len(parts)
+    tokens = own + sum(part.tokens for part in parts)
     depth = max((part.depth + (not flat or place > 0) for place, part in enumerate(parts)), default=1)
     brackets = max((part.brackets for part in parts), default=0) + (not isinstance(tree, _FLAT))
     if tokens > MAX_TOKENS:

@@ -132,7 +132,7 @@ def _arguments(
             )
         if not is_name(name):
             raise LanguageError(f"The parameter {name} cannot name a tensor.", hint="Choose another name.")
-    bound = inspect.BoundArguments(shape, {})  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(shape, {})
     for name in inputs:  # tokens in the order of the inputs
         axes = None if signature is None else signature.axes_of(name)
         bound.arguments[name] = Tensor(state, name, axes, "input")
@@ -151,7 +151,7 @@ def _arguments(
                 hint=f"Inputs stand in the header; another argument needs a default, {name}=..., or its "
                 "value in the call.",
             )
-    bound.arguments = {n: bound.arguments[n] for n in names if n in bound.arguments}  # type: ignore[assignment]
+    bound.arguments = {n: bound.arguments[n] for n in names if n in bound.arguments}
     return bound
 
 

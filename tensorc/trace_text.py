@@ -72,6 +72,13 @@ def show(node: Any) -> str:
     return "".join(writer.parts)
 
 
+def _is_chain(parts: tuple[Any, ...]) -> bool:
+    """Whether each comparison begins with what the one before ends with, so that u <= j <= i says it."""
+    if not all(isinstance(part, Compare) for part in parts):
+        return False
+    return all(before.right == after.left for before, after in zip(parts, parts[1:], strict=False))
+
+
 class Writer:
     """Writes on one line and rebuilds what it wrote with spans and final names."""
 
@@ -167,6 +174,19 @@ class Writer:
                 written.append(self.expression(term))
         return tuple(written)
 
+    def chain(self, comparisons: tuple[Compare, ...]) -> tuple[Compare, ...]:
+        """u <= j <= i."""
+        start = self.column
+        left = self.expression(comparisons[0].left)
+        written = []
+        for comparison in comparisons:
+            self.put(f" {comparison.op} ")
+            middle = self.column
+            right = self.expression(comparison.right)
+            written.append(Compare(comparison.op, left, right, span=self.since(start)))
+            left, start = right, middle
+        return tuple(written)
+
     def reduction(self, node: Reduction) -> Reduction:
         self.put(node.op)
         domain = self.bracketed((*node.names, *node.conditions))
@@ -194,6 +214,8 @@ class Writer:
             case Not():
                 self.put("not ")
                 return Not(self.expression(node.part))
+            case And(parts=parts) if _is_chain(parts):
+                return And(self.chain(parts))
             case And() | Or():
                 word = " and " if isinstance(node, And) else " or "
                 return replace(node, parts=self.list(node.parts, word))

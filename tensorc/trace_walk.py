@@ -5,22 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tensorc.grammar.syntax import Assignment, CallStatement, Group, Name, Reduction
-from tensorc.ir import Compare, Read, children
-
-
-def parts(node: Any) -> tuple[Any, ...]:
-    """What stands directly below a node; the bare names of a domain included."""
-    match node:
-        case Name():
-            return ()
-        case Group():
-            return (node.body,)
-        case Reduction():
-            return (*node.names, *node.conditions, node.body)
-        case Compare():
-            return (node.left, node.right)
-    return children(node)
+from tensorc.grammar.syntax import Assignment, CallStatement, Name, children
 
 
 def walk(node: Any) -> Iterator[Any]:
@@ -29,7 +14,7 @@ def walk(node: Any) -> Iterator[Any]:
     while stack:
         current = stack.pop()
         yield current
-        stack.extend(reversed(parts(current)))
+        stack.extend(reversed(children(current)))
 
 
 def letters_below(node: Any) -> frozenset[str]:
@@ -44,12 +29,3 @@ def letters_of(statements: list[Assignment | CallStatement]) -> frozenset[str]:
         if isinstance(statement, Assignment):
             found |= {name.name for name in statement.left} | letters_below(statement.body)
     return frozenset(found)
-
-
-def tensors_below(node: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """The tensors that occur in a tree, as tokens, with their subscripts."""
-    for part in walk(node):
-        if isinstance(part, Read):
-            yield part.tensor, part.subscripts
-        elif isinstance(part, Name) and "%" in part.name:
-            yield part.name, ()

@@ -16,7 +16,7 @@ from typing import Any
 from tensorc.errors import LanguageError
 from tensorc.grammar.syntax import Name, Reduction
 from tensorc.ir import Call, Iverson, Where
-from tensorc.trace_condition import Condition, conjuncts
+from tensorc.trace_condition import Condition
 from tensorc.trace_expr import Index, Open, Size, Tensor, operand
 from tensorc.trace_node import Node, joined
 from tensorc.trace_state import RESERVED, current, is_name
@@ -132,7 +132,7 @@ def _domain(
             names.append(nodes[-1].tree)
         elif isinstance(item, Condition):
             nodes.append(item.node())
-            conditions.extend(conjuncts(item))
+            conditions.append(nodes[-1].tree)
         else:
             raise LanguageError(
                 f"{item!r} in the domain of {reduction} is neither an index nor a condition.",
