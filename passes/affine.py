@@ -1,0 +1,91 @@
+"""Integer-affine views of index expressions and of the conditions between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tensorc.ir import Add, And, Compare, Cond, Const, Expr, Index, Mul, Neg
+
+FLIP = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+
+
+def affine(expr: Expr) -> tuple[dict[str, int], int] | None:
+    """Coefficients of the indices and the constant, if the expression is affine with integers only."""
+    match expr:
+        case Const(value=int(value)):
+            return {}, value
+        case Index(name=name):
+            return {name: 1}, 0
+        case Neg(operand=operand):
+            return _combine([(-1, operand)])
+        case Add(terms=terms):
+            return _combine([(1, t) for t in terms])
+        case Mul(factors=factors):
+            scale = 1
+            rest = []
+            for factor in factors:
+                if isinstance(factor, Const) and isinstance(factor.value, int):
+                    scale *= factor.value
+                else:
+                    rest.append(factor)
+            return _combine([(scale, rest[0])]) if len(rest) == 1 else ({}, scale) if not rest else None
+    return None
+
+
+def _combine(parts: list[tuple[int, Expr]]) -> tuple[dict[str, int], int] | None:
+    coefficients: dict[str, int] = {}
+    constant = 0
+    for scale, part in parts:
+        inner = affine(part)
+        if inner is None:
+            return None
+        for name, value in inner[0].items():
+            coefficients[name] = coefficients.get(name, 0) + scale * value
+        constant += scale * inner[1]
+    return {k: v for k, v in coefficients.items() if v}, constant
+
+
+def difference(expr: Expr) -> tuple[str, str, int, int] | None:
+    """(late, early, a, k) if the expression is a·(late − early) + k with a > 0."""
+    found = affine(expr)
+    if found is None or len(found[0]) != 2:
+        return None
+    (x, a), (y, b) = found[0].items()
+    if a + b != 0:
+        return None
+    return (x, y, a, found[1]) if a > 0 else (y, x, b, found[1])
+
+
+def as_order(condition: Cond) -> tuple[str, str, str] | None:
+    """(early, late, "<" | "<=" | "==") if the condition says just that of two indices."""
+    if not isinstance(condition, Compare) or condition.op == "!=":
+        return None
+    found = difference(Add((condition.left, Neg(condition.right))))
+    if found is None or found[2] != 1:
+        return None
+    late, early, _, k = found  # left - right = late - early + k  (op)  0
+    left = affine(condition.left)
+    right = affine(condition.right)
+    assert left is not None and right is not None
+    op = condition.op
+    if op == "==":
+        return (early, late, "==") if k == 0 else None
+    # late - early + k >= 0 means early <= late + k
+    if op in ("<", "<="):  # late - early + k <= 0: late <= early - k
+        early, late, k = late, early, -k
+    strict = op in ("<", ">")
+    if k == 0:
+        return early, late, "<" if strict else "<="
+    if k == -1 and not strict:
+        return early, late, "<"
+    if k == 1 and strict:
+        return early, late, "<="
+    return None
+
+
+def conjuncts(conditions: Iterable[Cond]) -> list[Cond]:
+    """The conditions with every "and" taken apart."""
+    flat: list[Cond] = []
+    for condition in conditions:
+        flat += conjuncts(condition.parts) if isinstance(condition, And) else [condition]
+    return flat

@@ -1,0 +1,94 @@
+"""The loops of a stage graph: which pass over the sequence computes what.
+
+Stages of one direction share a loop; what needs the result of a whole pass (a total, or a scan in the
+other direction) is computed in a later one. Values that cross loops are kept whole, unless they are
+pointwise in the inputs: then they are made again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from tensorc.ir import reads
+from tensorc.passes.relation import TOKEN
+from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Stage, Value
+
+
+@dataclass(slots=True)
+class Pass:
+    """One loop to be: its direction (None until a scan fixes it) and its nodes."""
+
+    reverse: bool | None = None
+    nodes: list[GraphNode] = field(default_factory=list)
+    constants: list[GraphNode] = field(default_factory=list)
+    memories: list[Memory] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Schedule:
+    """The loops in order, and for every value the first loop that has it."""
+
+    passes: list[Pass]
+    first: dict[str, int]
+    remade: set[str]
+
+
+def schedule(graph: Graph) -> Schedule:
+    """Assign every node of the graph to the earliest loop that can compute it."""
+    plan = Schedule([Pass()], {}, set())
+    placed: dict[tuple[str, int], str] = {}
+    for node in graph.nodes:
+        inputs = node_inputs(graph, node)
+        level = max([0, *(plan.first.get(value, 0) for value in inputs)])
+        if isinstance(node, Stage):
+            _place_stage(graph, node, level, plan, placed)
+        else:
+            constant = TOKEN not in node.out.axes
+            target = _at(plan, level)
+            (target.constants if constant else target.nodes).append(node)
+            if isinstance(node, Value) and all(v not in plan.first or v in plan.remade for v in inputs):
+                plan.remade.add(node.out.value)
+            plan.first[node.out.value] = level
+    return plan
+
+
+def _place_stage(graph: Graph, node: Stage, level: int, plan: Schedule, placed: dict[tuple[str, int], str]) -> Stage:
+    """Put a stage into the first loop that fits; its state is shared with others of that loop."""
+    memory = graph.memories[node.state.value]
+    while not memory.total and _at(plan, level).reverse not in (None, memory.reverse):
+        level += 1
+    target = _at(plan, level)
+    if not memory.total:
+        target.reverse = memory.reverse
+    if (memory.name, level) not in placed:
+        copied = any(name == memory.name for name, _ in placed)
+        own = replace(memory, name=f"{memory.name}_{level}") if copied else memory
+        graph.memories[own.name] = own
+        placed[memory.name, level] = own.name
+        target.memories.append(own)
+    node = replace(node, state=replace(node.state, value=placed[memory.name, level]))
+    plan.first[node.out.value] = level + 1 if memory.total else level
+    if memory.total:
+        _at(plan, level + 1).constants.append(node)
+    else:
+        target.nodes.append(node)
+    return node
+
+
+def _at(plan: Schedule, level: int) -> Pass:
+    while len(plan.passes) <= level:
+        plan.passes.append(Pass())
+    return plan.passes[level]
+
+
+def node_inputs(graph: Graph, node: GraphNode) -> list[str]:
+    """The values a node needs."""
+    match node:
+        case Value(expr=expr):
+            return [graph.tensors[t].value for t in reads(expr)]
+        case Product(items=items):
+            return [r.value for r in items]
+        case Stage(items=items, state=state):
+            memory = graph.memories[state.value]
+            return [r.value for r in (*items, *memory.writes, *(g for g, _ in memory.gates))]
+    raise TypeError(node)

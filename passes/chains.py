@@ -1,0 +1,229 @@
+"""Chains: the relations of a term become a forest of scans, rooted at the output's token.
+
+Relations on one pair are merged; edges that follow from a path are removed (a strict edge over a
+non-strict path is split on equality first) and their decays pushed onto the path; a cycle of the
+undirected graph is split into the orders of one of its incomparable pairs, until none is left. In the
+forest every edge is oriented towards the root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import networkx as nx
+
+from tensorc.ir import Extent, Expr
+from tensorc.passes.relation import Relation, Scan
+from tensorc.passes.relation_dense import Dense
+from tensorc.passes.relation_order import Decay, Order
+from tensorc.passes.terms import Term, rename_term
+
+MOST_TERMS = 64
+
+
+class NoScan(Exception):
+    """The relations of a term have no scans: why, and what change would give them some."""
+
+    def __init__(self, reason: str, change: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.change = change
+
+
+@dataclass(frozen=True, slots=True)
+class LinearTerm:
+    """A term whose relations are scans. `term.relations` is empty."""
+
+    term: Term
+    scans: tuple[Scan, ...]
+
+
+def linear_terms(term: Term, outputs: frozenset[str], time: Extent) -> list[LinearTerm]:
+    """The term as a sum of terms whose relations form a forest of scans, roots at `outputs`."""
+    pending, done = [merge(term)], []
+    while pending:
+        current = pending.pop(0)
+        if current is None:
+            continue
+        split = _normalise(current, outputs)
+        if split is None:
+            rooted, more = _orient(current, outputs, time)
+            done.append(rooted)
+            split = more
+        pending = split + pending
+        if len(pending) + len(done) > MOST_TERMS:
+            raise NoScan("the relations split into too many chains", "use fewer incomparable indices")
+    return done
+
+
+def merge(term: Term) -> Term | None:
+    """Relations on one pair merged, cycles of <= made equalities; None if the term is zero."""
+    changed = True
+    while changed:
+        changed = False
+        relations = list(term.relations)
+        for a in range(len(relations)):
+            for b in range(len(relations)):
+                met = relations[a].meet(relations[b]) if a != b else None
+                if met is not None:
+                    relations = [r for k, r in enumerate(relations) if k not in (a, b)] + [met]
+                    term, changed = replace(term, relations=tuple(relations)), True
+                    break
+            if changed:
+                break
+    cycle = _order_cycle(term)
+    if cycle is None:
+        return term
+    if any(r.strict for r in cycle):
+        return None
+    first, others = cycle[0].early, {r.early for r in cycle} - {cycle[0].early}
+    return _equal(term, {o: first for o in others})
+
+
+def _order_cycle(term: Term) -> list[Order] | None:
+    graph = nx.DiGraph()
+    for relation in _orders(term):
+        graph.add_edge(relation.early, relation.late)
+    for part in nx.strongly_connected_components(graph):
+        if len(part) > 1:
+            return [r for r in _orders(term) if r.early in part and r.late in part]
+    return None
+
+
+def _orders(term: Term) -> list[Order]:
+    return [r for r in term.relations if isinstance(r, Order)]
+
+
+def _equal(term: Term, names: dict[str, str]) -> Term | None:
+    """The term at equal tokens: bound names replaced, relations of a token with itself resolved."""
+    bound = {b.name for b in term.bound}
+    for old, new in list(names.items()):
+        if old not in bound and new in bound:
+            del names[old]
+            names = {k: old if v == new else v for k, v in names.items()} | {new: old}
+    if any(old not in bound for old in names):
+        raise NoScan("two indices of the output are compared as equal", "write the equation with one index")
+    term = replace(term, bound=tuple(b for b in term.bound if b.name not in names))
+    term = rename_term(term, names)
+    kept: list[Relation] = []
+    factors: list[Expr] = list(term.factors)
+    for relation in term.relations:
+        if relation.early != relation.late:
+            kept.append(relation)
+        elif isinstance(relation, Order):
+            if relation.strict:
+                return None
+            factors += [d.gate.at(relation.late) for d in relation.decays if d.with_early and d.with_late]
+        else:
+            raise NoScan(*relation.why_not())
+    return merge(replace(term, relations=tuple(kept), factors=tuple(factors)))
+
+
+def _normalise(term: Term, outputs: frozenset[str]) -> list[Term | None] | None:
+    """One step towards a forest; None if the relations are one already."""
+    graph = nx.DiGraph()
+    for relation in _orders(term):
+        graph.add_edge(relation.early, relation.late, order=relation)
+    for relation in term.relations:
+        if isinstance(relation, Dense):
+            return _implied(term, relation, graph)
+    for relation in sorted(_orders(term), key=lambda r: (r.early, r.late)):
+        graph.remove_edge(relation.early, relation.late)
+        if nx.has_path(graph, relation.early, relation.late):
+            path = max(nx.all_simple_paths(graph, relation.early, relation.late), key=len)
+            return _reduce(term, relation, [graph.edges[e]["order"] for e in zip(path, path[1:], strict=False)])
+        graph.add_edge(relation.early, relation.late, order=relation)
+    cycles = nx.cycle_basis(graph.to_undirected())
+    if not cycles:
+        return None
+    closure = nx.transitive_closure(graph)
+    for cycle in cycles:
+        for a in sorted(cycle):
+            for b in sorted(cycle):
+                if a < b and not closure.has_edge(a, b) and not closure.has_edge(b, a):
+                    first = merge(replace(term, relations=(*term.relations, Order(a, b))))
+                    second = merge(replace(term, relations=(*term.relations, Order(b, a, strict=True))))
+                    return [first, second]
+    raise NoScan("the relations form a cycle", "remove a comparison that follows from the others")
+
+
+def _implied(term: Term, relation: Dense, graph: nx.DiGraph) -> list[Term | None]:
+    """A decay without an order of its own, where the other relations imply one."""
+    decay = relation.decay
+    rest = tuple(r for r in term.relations if r is not relation)
+    if decay is not None and {decay.early, decay.late} <= set(graph) and nx.has_path(graph, decay.early, decay.late):
+        paths = nx.all_simple_paths(graph, decay.early, decay.late)
+        strict = any(graph.edges[e]["order"].strict for p in paths for e in zip(p, p[1:], strict=False))
+        met = relation.meet(Order(decay.early, decay.late, strict))
+        if met is not None:
+            return [merge(replace(term, relations=(*rest, met)))]
+    raise NoScan(*relation.why_not())
+
+
+def _reduce(term: Term, edge: Order, path: list[Order]) -> list[Term | None]:
+    """Remove an edge that follows from a path, its decays pushed onto the links."""
+    rest = [r for r in term.relations if r is not edge]
+    needs_strict = edge.strict and not any(r.strict for r in path)
+    open_end = any(not d.with_late for d in edge.decays) and not path[-1].strict
+    if needs_strict or open_end:
+        # [a < b] = [a <= m][m < b] + [a < m][m = b], m the last link's early end.
+        last = path[-1]
+        strict = [replace(last, strict=True) if r is last else r for r in rest]
+        first = merge(replace(term, relations=(*strict, edge)))
+        second = _equal(replace(term, relations=(*[r for r in rest if r is not last], edge, last)), {last.early: last.late})
+        return [first, second]
+    extra: dict[int, list[Decay]] = {k: [] for k in range(len(path))}
+    for decay in edge.decays:
+        for k in range(len(path)):
+            first_link, last_link = k == 0, k == len(path) - 1
+            extra[k].append(
+                Decay(decay.gate, decay.with_early and first_link, decay.with_late if last_link else True)
+            )
+    swapped = {
+        id(link): replace(link, decays=tuple(sorted(link.decays + tuple(extra[k]), key=Decay.key)))
+        for k, link in enumerate(path)
+    }
+    return [merge(replace(term, relations=tuple(swapped.get(id(r), r) for r in rest)))]
+
+
+def _orient(term: Term, outputs: frozenset[str], time: Extent) -> tuple[LinearTerm, list[Term | None]]:
+    """Orient every edge towards the root; diagonals that a scan leaves over become terms."""
+    graph = nx.Graph()
+    for relation in _orders(term):
+        graph.add_edge(relation.early, relation.late, order=relation)
+    factors, scans, more = list(term.factors), [], []
+    for part in nx.connected_components(graph):
+        for read, write in nx.bfs_edges(graph, _root(term, part, outputs)):
+            order: Order = graph.edges[read, write]["order"]
+            oriented = order.scan(read)
+            assert oriented is not None
+            if oriented.diagonal is not None:
+                rest = tuple(r for r in term.relations if r is not order)
+                more.append(_equal(replace(term, relations=rest, factors=term.factors + oriented.diagonal), {write: read}))
+                # The strict part alone goes on; the diagonal was split off.
+                strict = replace(term, relations=(*rest, replace(order, strict=True)))
+                return _orient_rest(strict, outputs, time, more)
+            factors += oriented.write_factors
+            scans.append(oriented.scan)
+    plain = replace(term, relations=(), factors=tuple(factors))
+    return LinearTerm(plain, tuple(scans)), more
+
+
+def _orient_rest(
+    term: Term, outputs: frozenset[str], time: Extent, more: list[Term | None]
+) -> tuple[LinearTerm, list[Term | None]]:
+    linear, extra = _orient(term, outputs, time)
+    return linear, more + extra
+
+
+def _root(term: Term, part: Iterable[str], outputs: frozenset[str]) -> str:
+    """The output's token; without one, a token that comes after all it is related to."""
+    names = sorted(part)
+    found = [name for name in names if name in outputs]
+    if len(found) > 1:
+        raise NoScan("the output has two tokens of one sequence", "only one token index may be on the left")
+    if found:
+        return found[0]
+    later = {r.early for r in _orders(term)}
+    return next((n for n in names if n not in later), names[0])

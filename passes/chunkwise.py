@@ -1,0 +1,132 @@
+"""The chunkwise form: each stage split over chunks.
+
+Within a chunk a stage is the quadratic form under its fine tile; from earlier chunks it is the state, the
+decays anchored at the chunk's ends. A stage that reads nothing off its state (or so little that C×C pairs
+cost more) is carried: every token's state in the chunk by an associative scan.
+"""
+
+from __future__ import annotations
+
+from tensorc.ir import Add, Expr, Index, Read
+from tensorc.passes.emit import BODY
+from tensorc.passes.order import best_order
+from tensorc.passes.realise import Realiser, rule
+from tensorc.passes.stages import Memory, Stage
+from tensorc.plan import COLUMN, ROW, GateUse, Ref, ScanTile, Step, Update
+
+ELEMENTWISE = 8  # an elementwise operation costs about this many multiply-adds of a matrix product
+
+
+class Chunkwise(Realiser):
+    """Realises the stage graph chunk by chunk."""
+
+    form = "chunkwise"
+    token = ROW
+
+    def gates(self, memory: Memory, inclusive: tuple[bool, ...] | None = None) -> list[GateUse]:
+        """The gates of a state as tiles use them."""
+        uses = []
+        for k, (gate, log) in enumerate(memory.gates):
+            ref = self.ref(gate)
+            uses.append(GateUse(ref, log, inclusive is None or inclusive[k], ROW not in ref.axes))
+        return uses
+
+    def stage(self, node: Stage, memory: Memory) -> Ref:
+        items = [self.ref(r) for r in node.items]
+        writes = [self.ref(r, COLUMN) for r in memory.writes]
+        out = self._labels(node.out.axes)
+        names = dict(zip(memory.axes, node.state.axes, strict=True))
+        gates = self.gates(memory, node.inclusive)
+        relabelled = [GateUse(_relabel(g.gate, names), g.log, g.inclusive, g.constant) for g in gates]
+        local = [_relabel(w, self._inner(writes, names, items)) for w in writes]
+        if self._carried(items, local, relabelled, out, node):
+            return self._scan(node, memory, items, gates, names, out)
+        fine = self.emitter.tile("fine", node.strict, relabelled, rule(node.why, "split: same chunk"))
+        assert fine is not None
+        left = self.emitter.tile("left", node.strict, relabelled, rule(node.why, "split: earlier chunks"))
+        within = self.emitter.product([*items, *local, fine], out, rule(node.why, "within the chunk"))
+        state = Ref(node.state.value, node.state.axes)
+        before = [state, *items] + ([left] if left is not None else [])
+        earlier = self.emitter.product(before, [*out], rule(node.why, "from the state")) if ROW in _all(before) else None
+        if earlier is None:
+            earlier = self.emitter.product(before, [a for a in out if a != ROW], rule(node.why, "from the state"))
+        parts = tuple(_read(r) for r in (within, earlier))
+        return self.emitter.pointwise(Add(parts), out, rule(node.why, "sum of both"))
+
+    def _inner(self, writes: list[Ref], names: dict[str, str], items: list[Ref]) -> dict[str, str]:
+        """Labels of the writes for this read: state axes as the reader names them, the rest apart."""
+        taken = set(names.values()) | {a for r in items for a in r.axes}
+        result = dict(names)
+        for ref in writes:
+            for axis in ref.axes:
+                if axis in result or axis == COLUMN:
+                    continue
+                label = axis
+                while label in taken:
+                    label += "'"
+                taken.add(label)
+                self.emitter.sizes[label] = self.emitter.sizes[axis]
+                self.graph.extents.setdefault(label, self.graph.extents[axis])
+                result[axis] = label
+        return result
+
+    def _carried(self, items: list[Ref], writes: list[Ref], gates: list[GateUse], out: list[str], node: Stage) -> bool:
+        """Whether a scan of every token's state is cheaper than pairs of tokens."""
+        from tensorc.passes.order import Operand
+
+        sizes = {a: max(1, self.emitter.sizes[a]) for r in (*items, *writes) for a in r.axes}
+        sizes |= {a: max(1, self.emitter.sizes[a]) for a in node.state.axes} | {ROW: self.chunk, COLUMN: self.chunk}
+        features = {a for g in gates for a in g.gate.axes if a != ROW}
+        pair = [Operand(frozenset(r.axes)) for r in (*items, *writes)]
+        pair.append(Operand(frozenset({ROW, COLUMN} | features)))
+        present = frozenset().union(*(o.indices for o in pair))
+        within = best_order(pair, frozenset(out) & present, sizes).multiply_adds
+        if features:
+            within *= 2
+        width = self.chunk
+        for axis in node.state.axes:
+            width *= sizes[axis]
+        seen = [Operand(frozenset(r.axes)) for r in items]
+        seen.append(Operand(frozenset({ROW, *node.state.axes})))
+        read = best_order(seen, frozenset(out), sizes).multiply_adds
+        once = [Operand(frozenset(r.axes)) for r in items] + [Operand(frozenset(node.state.axes))]
+        before = best_order(once, frozenset(out) & frozenset().union(*(o.indices for o in once)), sizes).multiply_adds
+        passes = 3 if gates else 2
+        return bool(not items) or ELEMENTWISE * (passes * width + read) < within + before
+
+    def _scan(
+        self, node: Stage, memory: Memory, items: list[Ref], gates: list[GateUse], names: dict[str, str], out: list[str]
+    ) -> Ref:
+        writes = [self.ref(r) for r in memory.writes]
+        each = self.emitter.product(writes, [a for a in (ROW, *memory.axes) if a in _all(writes)], rule(node.why, "write of each token"))
+        axes = (ROW, *memory.axes)
+        step = ScanTile(
+            self.emitter.fresh(axes), each, Ref(memory.name, memory.axes), node.strict, tuple(gates),
+            why=rule(node.why, "carried: the state of each token by a scan"),
+        )
+        scanned = self.emitter.add(step, [each, step.state, *(g.gate for g in gates)], BODY)
+        return self.emitter.product([_relabel(scanned, names), *items], out, rule(node.why, "read of each state"))
+
+    def update(self, memory: Memory) -> list[Step]:
+        gates = self.gates(memory)
+        why = rule(memory.why, "state at the end of the chunk")
+        writes = [self.ref(r, COLUMN) for r in memory.writes]
+        right = self.emitter.tile("right", False, gates, why)
+        if right is not None:
+            writes.append(_relabel(right, {ROW: COLUMN}))
+        addend = self.emitter.product(writes, [a for a in memory.axes if a in _all(writes)], why)
+        through = self.emitter.tile("through", False, gates, why)
+        return [Update(Ref(memory.name, memory.axes), through, addend, why=why)]
+
+
+def _relabel(ref: Ref, names: dict[str, str]) -> Ref:
+    return ref.relabel(names)
+
+
+def _read(ref: Ref) -> Expr:
+    return Read(ref.value, tuple(Index(a) for a in ref.axes))
+
+
+def _all(refs: list[Ref]) -> set[str]:
+    return {a for r in refs for a in r.axes}
+

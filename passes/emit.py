@@ -1,0 +1,232 @@
+"""Emission of steps: products in their best order, pointwise expressions, everything made once.
+
+An `Emitter` collects steps by level: what never changes, what depends on the length of a chunk alone,
+and what is made for every chunk. A step lands on the highest level of anything it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from tensorc.ir import (
+    Const,
+    Expr,
+    Index,
+    Node,
+    Read,
+    Reduce,
+    Softmax,
+    free_indices,
+    rebuild,
+    walk,
+)
+from tensorc.passes.order import Join, Leaf, Operand, Ordered, Tree, best_order
+from tensorc.plan import (
+    COLUMN,
+    ROW,
+    Contract,
+    Fold,
+    Gather,
+    GateUse,
+    Map,
+    Normalise,
+    Ref,
+    Step,
+    Tile,
+    Why,
+)
+
+CONSTANT, SETUP, BODY = 0, 1, 2
+
+
+class Emitter:
+    """Collects the steps of one loop (or of the whole parallel form).
+
+    `read(tensor, labels)` gives the value of a program's tensor, loading it (with `provide`) if needed.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str, tuple[str, ...]], Ref],
+        sizes: Mapping[str, int],
+        counter: list[int],
+    ) -> None:
+        self.read, self.sizes, self.counter = read, dict(sizes), counter
+        self.steps: dict[int, list[Step]] = {CONSTANT: [], SETUP: [], BODY: []}
+        self.level: dict[str, int] = {}
+        self.known: dict[object, Ref] = {}
+        self.products: dict[object, tuple[str, tuple[int, ...]]] = {}
+        self.flops = 0
+
+    # -- steps -----------------------------------------------------------------------------------------
+
+    def fresh(self, axes: Sequence[str]) -> Ref:
+        """A new value."""
+        self.counter[0] += 1
+        return Ref(f"${self.counter[0]}", tuple(axes))
+
+    def provide(self, value: str, step: Step | None, level: int) -> None:
+        """Make a value known, with the step that loads it."""
+        self.level[value] = level
+        if step is not None:
+            self.steps[level].append(step)
+
+    def add(self, step: Step, inputs: Sequence[Ref], least: int = CONSTANT) -> Ref:
+        """Append a step; an equal step that exists already gives its value instead."""
+        out: Ref = step.out  # type: ignore[union-attr]
+        key = replace(step, out=Ref("", out.axes))  # type: ignore[call-arg,type-var]
+        if key in self.known:
+            return self.known[key]
+        level = max([least, *(self.level[r.value] for r in inputs)])
+        self.level[out.value] = level
+        self.steps[level].append(step)
+        self.known[key] = out
+        return out
+
+    # -- products --------------------------------------------------------------------------------------
+
+    def product(self, items: Sequence[Ref], out: Sequence[str], why: Why) -> Ref:
+        """The product of the items, summed over every label that is not in `out`, in the best order."""
+        if not items:
+            return self.pointwise(Const(1), (), why)
+        tree = self.order(items, frozenset(out)).tree
+        result = self._emit(tree, list(items), why)
+        return result
+
+    def order(self, items: Sequence[Ref], out: frozenset[str]) -> Ordered:
+        """The best order of a product, what is known already costing nothing."""
+        operands = [Operand(frozenset(r.axes)) for r in items]
+        sizes = {a: max(1, self.sizes[a]) for r in items for a in r.axes}
+
+        def known(subset: list[int], kept: frozenset[str]) -> bool:
+            return _key([items[k] for k in subset], kept)[0] in self.products
+
+        return best_order(operands, out, sizes, known=known if self.products else None)
+
+    def _emit(self, tree: Tree, items: list[Ref], why: Why) -> Ref:
+        if isinstance(tree, Leaf):
+            ref = items[tree.operand]
+            if set(ref.axes) == tree.indices:
+                return ref
+            out = self.fresh([a for a in ref.axes if a in tree.indices])
+            return self.add(Contract(out, ref, None, why), [ref])
+        assert isinstance(tree, Join)
+        members = [items[k] for k in _leaves(tree)]
+        key, labels = _key(members, tree.indices)
+        if key in self.products:
+            value, numbers = self.products[key]
+            return Ref(value, tuple(labels[n] for n in numbers))
+        left, right = self._emit(tree.left, items, why), self._emit(tree.right, items, why)
+        out = self.fresh(_result_axes(left, right, tree.indices))
+        result = self.add(Contract(out, left, right, why), [left, right])
+        self.products[key] = (result.value, tuple(labels.index(a) for a in result.axes))
+        return result
+
+    # -- pointwise -------------------------------------------------------------------------------------
+
+    def pointwise(self, expr: Expr, axes: Sequence[str] | None, why: Why) -> Ref:
+        """A pointwise expression; reads name tensors of the program, subscripts are labels."""
+        inputs: list[Ref] = []
+        lowered: Expr = self._lower(expr, inputs, why)  # type: ignore[assignment]
+        if isinstance(lowered, Read) and (axes is None or set(axes) == {_label(s) for s in lowered.subscripts}):
+            return Ref(lowered.tensor, tuple(_label(s) for s in lowered.subscripts))
+        labels = tuple(axes) if axes is not None else _order(lowered)
+        return self.add(Map(self.fresh(labels), lowered, why), inputs, _positions(lowered))
+
+    def _lower(self, node: Node, inputs: list[Ref], why: Why) -> Node:
+        if isinstance(node, Read):
+            ref = self._read(node, why)
+            inputs.append(ref)
+            return Read(ref.value, tuple(Index(a) for a in ref.axes))
+        if isinstance(node, Reduce | Softmax):
+            ref = self._reduce(node, why)
+            inputs.append(ref)
+            return Read(ref.value, tuple(Index(a) for a in ref.axes))
+        return rebuild(node, lambda c: self._lower(c, inputs, why))
+
+    def _reduce(self, node: Reduce | Softmax, why: Why) -> Ref:
+        inputs: list[Ref] = []
+        body: Expr = self._lower(node.body, inputs, why)  # type: ignore[assignment]
+        domain = tuple(self._lower(c, inputs, why) for c in node.domain)
+        least = max([_positions(body), *(_positions(c) for c in domain)])
+        labels = _order(body, *domain)
+        if isinstance(node, Softmax):
+            over = tuple(b.name for b in node.over)
+            labels = labels + tuple(o for o in over if o not in labels)
+            return self.add(Normalise(self.fresh(labels), over, domain, body, why), inputs, least)  # type: ignore[arg-type]
+        over = tuple(b.name for b in node.binds)
+        out = self.fresh([a for a in labels if a not in over])
+        return self.add(Fold(out, node.op, over, domain, body, why), inputs, least)  # type: ignore[arg-type]
+
+    def _read(self, node: Read, why: Why) -> Ref:
+        labels = [s.name if isinstance(s, Index) else "" for s in node.subscripts]
+        if node.tensor in self.level and node.tensor[0] in "$%":
+            return Ref(node.tensor, tuple(labels))
+        if all(labels) and len(set(labels)) == len(labels):
+            return self.read(node.tensor, tuple(labels))
+        axes = tuple(f"${k}" for k in range(len(node.subscripts)))
+        source = self.read(node.tensor, axes)
+        subscripts = tuple(node.subscripts[int(a[1:])] for a in source.axes)
+        out = self.fresh(_order(*subscripts))
+        least = max([CONSTANT, *(_positions(s) for s in subscripts)])
+        return self.add(Gather(out, source, subscripts, (), why), [source], least)
+
+    def tile(self, part: str, strict: bool, gates: Sequence[GateUse], why: Why) -> Ref | None:
+        """A piece of a scan relation; None where it is 1 everywhere."""
+        if part != "fine" and not gates:
+            return None
+        features: dict[str, None] = {}
+        for use in gates:
+            features.update((a, None) for a in use.gate.axes if a != ROW)
+        axes = {"fine": (ROW, COLUMN), "left": (ROW,), "right": (ROW,), "through": ()}[part] + tuple(features)
+        step = Tile(self.fresh(axes), part, strict, tuple(gates), why=why)
+        return self.add(step, [g.gate for g in gates], SETUP)
+
+
+def _label(subscript: Expr) -> str:
+    assert isinstance(subscript, Index)
+    return subscript.name
+
+
+def _positions(node: Node) -> int:
+    """Positions of tokens change with every chunk; bare labels inside reads do not count."""
+    if isinstance(node, Read):
+        return CONSTANT
+    if isinstance(node, Index):
+        return BODY if node.name in (ROW, COLUMN) else CONSTANT
+    from tensorc.ir import children
+
+    return max([CONSTANT, *(_positions(c) for c in children(node))])
+
+
+def _order(*nodes: Node) -> tuple[str, ...]:
+    free = frozenset().union(*(free_indices(n) for n in nodes)) if nodes else frozenset[str]()
+    met = [n.name for node in nodes for n in walk(node) if isinstance(n, Index) and n.name in free]
+    return tuple(dict.fromkeys(met))
+
+
+def _leaves(tree: Tree) -> list[int]:
+    if isinstance(tree, Leaf):
+        return [tree.operand]
+    assert isinstance(tree, Join)
+    return _leaves(tree.left) + _leaves(tree.right)
+
+
+def _key(items: Sequence[Ref], kept: frozenset[str]) -> tuple[object, list[str]]:
+    """A product's identity up to the names of labels, and the labels by number."""
+    numbers: dict[str, int] = {}
+    ordered = sorted(items, key=lambda r: (r.value, r.axes))
+    marked = tuple((r.value, tuple(numbers.setdefault(a, len(numbers)) for a in r.axes)) for r in ordered)
+    return (marked, frozenset(numbers[a] for a in kept if a in numbers)), list(numbers)
+
+
+def _result_axes(left: Ref, right: Ref, kept: frozenset[str]) -> tuple[str, ...]:
+    """Axes as a matrix product leaves them: shared ones first, then the left's, then the right's."""
+    shared = [a for a in left.axes if a in kept and a in right.axes]
+    mine = [a for a in left.axes if a in kept and a not in right.axes]
+    theirs = [a for a in right.axes if a in kept and a not in left.axes]
+    if COLUMN in mine or ROW in theirs:
+        mine, theirs = theirs, mine
+    return tuple(shared + mine + theirs)
+

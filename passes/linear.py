@@ -1,0 +1,171 @@
+"""From definitions to the stage graph: every definition becomes a value of one token, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tensorc.ir import (
+    Add,
+    Bind,
+    Const,
+    Expr,
+    Extent,
+    Index,
+    Mul,
+    Node,
+    Program,
+    Read,
+    Reduce,
+    Size,
+    Softmax,
+    free_indices,
+    walk,
+)
+from tensorc.passes.chains import LinearTerm, NoScan, linear_terms
+from tensorc.passes.inline import dependency_order, inline, is_recursive
+from tensorc.passes.normalise import Normaliser, merge_masks
+from tensorc.passes.records import Log
+from tensorc.passes.relation import TOKEN
+from tensorc.passes.stages import Graph, StageBuilder, Tensor
+from tensorc.passes.terms import Definition, Map, Sum, extents_of, rename_term, times
+from tensorc.plan import Ref, Why, span_line
+
+
+class NotLinear(Exception):
+    """A program that has no stage graph: the reason, what change would give it one, and the line."""
+
+    def __init__(self, reason: str, change: str, line: int | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.change = change
+        self.line = line
+
+
+def definitions(program: Program, time: Extent | None, expand: bool, log: Log) -> list[Definition]:
+    """The flat definitions of a program, in the order of their dependencies."""
+    inlined = inline(program, time, expand, log)
+    normaliser = Normaliser(time, expand, program.tensors(), log)
+    for group in dependency_order(inlined):
+        for equation in group:
+            normaliser.equation(equation.target, equation.left, equation.body, equation.span)
+    return normaliser.definitions
+
+
+def stage_graph(program: Program, time: Extent, sizes: Mapping[str, int], log: Log) -> Graph:
+    """The stage graph of a program; `NotLinear` if some relation cannot scan."""
+    for group in dependency_order(program):
+        if is_recursive(group):
+            line = span_line(group[0].span)
+            names = " and ".join(e.target for e in group)
+            raise NotLinear(f"{names} uses its own result", "use form='parallel'", line)
+    return _GraphBuilder(program, time, sizes, log).build()
+
+
+class _GraphBuilder:
+    def __init__(self, program: Program, time: Extent, sizes: Mapping[str, int], log: Log) -> None:
+        self.program, self.time, self.log = program, time, log
+        self.stages = StageBuilder(sizes, time)
+        for declaration in program.inputs:
+            if sum(a == time for a in declaration.axes) > 1:
+                reason = f"the input {declaration.name} has the time axis twice"
+                raise NotLinear(reason, "use form='parallel'", span_line(declaration.span))
+            positions = tuple(range(len(declaration.axes)))
+            self.stages.graph.tensors[declaration.name] = Tensor(declaration.name, positions)
+
+    def build(self) -> Graph:
+        for definition in definitions(self.program, self.time, True, self.log):
+            why = Why(definition.source, "", span_line(definition.span))
+            try:
+                self._define(definition, why)
+            except NoScan as problem:
+                raise NotLinear(problem.reason, problem.change, why.line) from None
+        return self.stages.graph
+
+    def _define(self, definition: Definition, why: Why) -> None:
+        if sum(b.extent == self.time for b in definition.left) > 1:
+            raise NoScan(f"{definition.target} has two token indices", "give the output one token index")
+        if isinstance(definition, Sum):
+            ref, left = self._sum(definition, why)
+        else:
+            ref, left = self._map(definition, why)
+        positions = tuple(ref.axes.index(a) for a in left)
+        self.stages.graph.tensors[definition.target] = Tensor(ref.value, positions)
+
+    def _map(self, definition: Map, why: Why) -> tuple[Ref, tuple[str, ...]]:
+        self._check_pointwise(definition.expr)
+        binds = {b.name: b.extent for b in definition.left} | extents_of((), definition.expr)
+        names = self.stages.labels(binds, TOKEN)
+        left = tuple(names[b.name] for b in definition.left)
+        return self._spread(rename_all(definition.expr, names), left, why), left
+
+    def _check_pointwise(self, expr: Node) -> None:
+        for node in walk(expr):
+            if isinstance(node, Reduce | Softmax):
+                binds = node.binds if isinstance(node, Reduce) else node.over
+                kind = node.op if isinstance(node, Reduce) else "softmax"
+                if any(b.extent == self.time for b in binds):
+                    raise NoScan(f"{kind} over a token index is not separable", "use form='parallel'")
+
+    def _sum(self, definition: Sum, why: Why) -> tuple[Ref, tuple[str, ...]]:
+        outputs = frozenset(b.name for b in definition.left if b.extent == self.time)
+        parts: list[Expr] = []
+        left = self._left(definition.left)
+        for term in definition.terms:
+            for linear in linear_terms(merge_masks(term), outputs, self.time):
+                binds = {b.name: b.extent for b in (*definition.left, *linear.term.bound)}
+                parts.append(self._term(linear, definition.left, left, binds, why))
+        total: Expr = Const(0) if not parts else parts[0] if len(parts) == 1 else Add(tuple(parts))
+        return self._spread(total, left, why), left
+
+    def _left(self, left: tuple[Bind, ...]) -> tuple[str, ...]:
+        names = self.stages.labels({b.name: b.extent for b in left}, TOKEN)
+        return tuple(names[b.name] for b in left)
+
+    def _term(
+        self, linear: LinearTerm, left: tuple[Bind, ...], labels: tuple[str, ...], binds: Mapping[str, Extent], why: Why
+    ) -> Expr:
+        """One linear term as an expression of the labels of the left side."""
+        names = self.stages.labels(binds, "")
+        tokens = frozenset(names[i] for i, extent in binds.items() if extent == self.time)
+        renamed = LinearTerm(rename_term(linear.term, names), tuple(s.rename(names) for s in linear.scans))
+        used = frozenset().union(*(free_indices(f) for f in renamed.term.factors), *(
+            {s.read, s.write} | s.features for s in renamed.scans
+        ))
+        scale = linear.term.scale
+        for bind in renamed.term.bound:
+            if bind.name not in used:
+                scale = times(scale, *(Size(n) for n in bind.extent.names), Const(bind.extent.coefficient))
+        kept = frozenset(names[b.name] for b in left)
+        ref = self.stages.term(renamed, kept, tokens, why)
+        if ref is None:
+            return scale
+        back = {names[b.name]: label for b, label in zip(left, labels, strict=True)}
+        ref = ref.relabel(back)
+        read = Read(self.stages.alias(ref), tuple(Index(a) for a in ref.axes))
+        return times(scale, read)
+
+    def _spread(self, expr: Expr, left: tuple[str, ...], why: Why) -> Ref:
+        """A value with exactly the labels of the left side; those missing on the right repeat it."""
+        missing = [a for a in left if a not in free_indices(expr)]
+        if missing:
+            expr = Add((expr, *(Mul((Const(0), Index(a))) for a in missing)))
+        return self.stages.value(expr, why)
+
+
+def rename_all(node: Node, names: Mapping[str, str]) -> Expr:
+    """The expression with every index renamed, those of its reductions too."""
+    from tensorc.ir import rebuild
+
+    changed = rebuild(node, lambda c: rename_all(c, names))
+    match changed:
+        case Index(name=name):
+            return replace(changed, name=names.get(name, name))
+        case Reduce(binds=binds):
+            return replace(changed, binds=tuple(replace(b, name=names.get(b.name, b.name)) for b in binds))
+        case Softmax(over=over):
+            return replace(changed, over=tuple(replace(b, name=names.get(b.name, b.name)) for b in over))
+    return changed  # type: ignore[return-value]
+
+
+__all__ = ["NotLinear", "definitions", "stage_graph"]

@@ -1,0 +1,260 @@
+"""The parallel form: the whole sequence at once, relations as masks, orders chosen for the sizes at hand.
+
+It exists for every program. Equations that use their own results are filled position by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from tensorc.ir import (
+    Add,
+    Bind,
+    Compare,
+    Const,
+    Equation,
+    Expr,
+    Extent,
+    Index,
+    Iverson,
+    Mul,
+    Program,
+    Read,
+    Size,
+    free_indices,
+    substitute,
+)
+from tensorc.passes.chains import NoScan, merge
+from tensorc.passes.emit import BODY, CONSTANT, Emitter
+from tensorc.passes.inline import dependency_order, inline, is_recursive
+from tensorc.passes.linear import rename_all
+from tensorc.passes.normalise import Normaliser, merge_masks
+from tensorc.passes.records import Log
+from tensorc.passes.recursion import recursion
+from tensorc.passes.relation import TOKEN, Decayed, Relation
+from tensorc.passes.terms import Map as MapDefinition
+from tensorc.passes.terms import Sum, Term, extents_of, rename_term, times
+from tensorc.plan import HERE, Fill, GateUse, Load, Plan, Recur, Ref, Tile, Why, span_line
+
+def parallel_plan(
+    program: Program, time: Extent | None, sizes: Mapping[str, int], expand: bool, log: Log
+) -> Plan:
+    """The parallel plan for these sizes; `expand`: polynomials of pairs are multiplied out."""
+    return _Parallel(program, time, sizes, expand, log).plan()
+
+
+class _Parallel:
+    def __init__(
+        self, program: Program, time: Extent | None, sizes: Mapping[str, int], expand: bool, log: Log
+    ) -> None:
+        self.program, self.time, self.sizes, self.expand, self.log = program, time, sizes, expand, log
+        self.extents: dict[str, Extent] = {}
+        self.inputs = {i.name: i for i in program.inputs}
+        # tensor -> (value, for each declared axis its axis in storage)
+        self.values: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self.emitter = Emitter(self._read, {}, [0])
+        self.outer = self.emitter
+
+    def plan(self) -> Plan:
+        program = inline(self.program, self.time, self.expand, self.log)
+        normaliser = Normaliser(self.time, self.expand, program.tensors(), self.log)
+        for group in dependency_order(program):
+            if is_recursive(group):
+                self._recur(group)
+                continue
+            start = len(normaliser.definitions)
+            for equation in group:
+                normaliser.equation(equation.target, equation.left, equation.body, equation.span)
+            for definition in normaliser.definitions[start:]:
+                ref, left = self._define(definition)
+                self._bind(definition.target, ref, left)
+        outputs = tuple((o.name, self._whole(o.name, len(o.axes))) for o in self.program.outputs)
+        steps = self.emitter.steps
+        body = (*steps[CONSTANT], *steps[1], *steps[BODY])
+        return Plan(
+            form="parallel",
+            program=self.program.name,
+            time=self.time,
+            inputs=tuple(self.inputs),
+            outputs=outputs,
+            loops=(),
+            epilogue=body,
+            kept=(),
+            stored=(),
+            extents=tuple(self.extents.items()),
+        )
+
+    def _whole(self, name: str, count: int) -> Ref:
+        """A tensor with its storage axes named by their place in the declaration."""
+        return self._read(name, tuple(f"#{k}" for k in range(count)))
+
+    def _bind(self, name: str, ref: Ref, left: tuple[str, ...]) -> None:
+        self.values[name] = (ref.value, tuple(ref.axes.index(a) for a in left))
+
+    def _read(self, tensor: str, labels: tuple[str, ...]) -> Ref:
+        if tensor not in self.values:
+            axes = tuple(f"#{k}" for k in range(len(self.inputs[tensor].axes)))
+            self.outer.provide(tensor, Load(Ref(tensor, axes), tensor, None), CONSTANT)
+            self.values[tensor] = (tensor, tuple(range(len(axes))))
+        value, positions = self.values[tensor]
+        if value not in self.emitter.level:
+            self.emitter.provide(value, None, CONSTANT)
+        axes_out = [""] * len(labels)
+        for position, label in zip(positions, labels, strict=True):
+            axes_out[position] = label
+        return Ref(value, tuple(axes_out))
+
+    # -- definitions -------------------------------------------------------------------------------------
+
+    def _labels(self, binds: Mapping[str, Extent]) -> dict[str, str]:
+        result: dict[str, str] = {}
+        for name, extent in binds.items():
+            label, k = name, 2
+            while self.extents.get(label, extent) != extent or label in result.values():
+                label, k = f"{name}_{k}", k + 1
+            self.extents[label] = extent
+            self.emitter.sizes[label] = extent.value(self.sizes)
+            result[name] = label
+        return result
+
+    def _define(self, definition: Sum | MapDefinition) -> tuple[Ref, tuple[str, ...]]:
+        why = Why(definition.source, "", span_line(definition.span))
+        if isinstance(definition, MapDefinition):
+            binds = {b.name: b.extent for b in definition.left} | extents_of((), definition.expr)
+            names = self._labels(binds)
+            left = tuple(names[b.name] for b in definition.left)
+            return self._spread(rename_all(definition.expr, names), left, why), left
+        bound = [b for t in definition.terms for b in t.bound]
+        names = self._labels({b.name: b.extent for b in (*definition.left, *bound)})
+        left = tuple(names[b.name] for b in definition.left)
+        parts = [self._term(t, definition.left, names, why) for t in definition.terms]
+        kept = [p for p in parts if p is not None]
+        total: Expr = Const(0) if not kept else kept[0] if len(kept) == 1 else Add(tuple(kept))
+        return self._spread(total, left, why), left
+
+    def _spread(self, expr: Expr, left: tuple[str, ...], why: Why) -> Ref:
+        missing = [a for a in left if a not in free_indices(expr)]
+        if missing:
+            expr = Add((expr, *(Mul((Const(0), Index(a))) for a in missing)))
+        return self.emitter.pointwise(expr, left, why)
+
+    def _term(self, term: Term, left: tuple[Bind, ...], names: dict[str, str], why: Why) -> Expr | None:
+        try:
+            merged = merge(merge_masks(term))
+        except NoScan:
+            merged = merge_masks(term)
+        if merged is None:
+            return None
+        renamed = rename_term(merged, names)
+        items = [self.emitter.pointwise(f, None, why) for f in renamed.factors]
+        for relation in renamed.relations:
+            items += self._relation(relation, why)
+        present = {a for r in items for a in r.axes}
+        scale = renamed.scale
+        for bind in renamed.bound:
+            if bind.name not in present:
+                scale = times(scale, *(Size(n) for n in bind.extent.names), Const(bind.extent.coefficient))
+        if not items:
+            return scale
+        out = [names[b.name] for b in left if names[b.name] in present]
+        ref = self.emitter.product(items, out, why)
+        return times(scale, Read(ref.value, tuple(Index(a) for a in ref.axes)))
+
+    # -- relations as masks --------------------------------------------------------------------------------
+
+    def _relation(self, relation: Relation, why: Why) -> list[Ref]:
+        factor = getattr(relation, "factor", None)
+        if factor is not None:
+            return [self.emitter.pointwise(factor, None, why)]
+        conditions, decays = relation.dense()
+        if not decays:
+            from tensorc.passes.relation import as_factor
+
+            mask = as_factor(conditions)
+            assert mask is not None
+            return [self.emitter.pointwise(mask, None, why)]
+        if not conditions:
+            return [self._outside(d, why) for d in decays]
+        strict = isinstance(conditions[0], Compare) and conditions[0].op == "<"
+        return self._decayed(decays, strict, why)
+
+    def _uses(self, decays: tuple[Decayed, ...], rows: str, why: Why) -> tuple[GateUse, ...]:
+        uses = []
+        for decay in decays:
+            value = self.emitter.pointwise(_at(decay.gate.value, rows), None, why)
+            uses.append(GateUse(value, decay.gate.log, decay.with_late, rows not in value.axes))
+        return tuple(uses)
+
+    def _tile(self, part: str, strict: bool, uses: tuple[GateUse, ...], rows: str, columns: str, why: Why) -> Ref:
+        features = dict.fromkeys(a for u in uses for a in u.gate.axes if a != rows)
+        step = Tile(self.emitter.fresh((rows, columns, *features)), part, strict, uses, rows, columns, why)
+        return self.emitter.add(step, [u.gate for u in uses])
+
+    def _decayed(self, decays: tuple[Decayed, ...], strict: bool, why: Why) -> list[Ref]:
+        """An order times decays: one tile; gates of the early end are factors of their own."""
+        rows, columns = decays[0].late, decays[0].early
+        diagonal = not strict and not all(d.with_late for d in decays)
+        tile = self._tile("fine", strict or diagonal, self._uses(decays, rows, why), rows, columns, why)
+        early: list[Expr] = [d.gate.at(columns) for d in decays if d.with_early]
+        read: Expr = Read(tile.value, tuple(Index(a) for a in tile.axes))
+        if diagonal:
+            both: list[Expr] = [d.gate.at(rows) for d in decays if d.with_early and d.with_late]
+            same = Iverson(Compare("==", Index(rows), Index(columns)))
+            expr = Add((times(read, *early), times(same, *both)))
+            return [self.emitter.pointwise(expr, None, why)]
+        return [tile, *(self.emitter.pointwise(e, None, why) for e in early)]
+
+    def _outside(self, decay: Decayed, why: Why) -> Ref:
+        """A decay without an order is 1 where early is not before late."""
+        (tile,) = [
+            self._tile("outside", not decay.with_late or not decay.with_early, self._uses((decay,), decay.late, why), decay.late, decay.early, why)
+        ]
+        if not decay.with_early:
+            return tile
+        read = Read(tile.value, tuple(Index(a) for a in tile.axes))
+        strict = "<=" if decay.with_late else "<"
+        before = Compare(strict, Index(decay.early), Index(decay.late))
+        from tensorc.ir import Where
+
+        expr = Mul((read, Where(before, decay.gate.at(decay.early), Const(1))))
+        return self.emitter.pointwise(expr, None, why)
+
+    # -- self-reference ------------------------------------------------------------------------------------
+
+    def _recur(self, group: tuple[Equation, ...]) -> None:
+        found = recursion(group)
+        line = span_line(group[0].span)
+        why = Why(", ".join(e.target for e in group), "self-reference: position by position", line)
+        targets = []
+        for equation in group:
+            labels = self._labels({b.name: b.extent for b in equation.left})
+            full = self.outer.fresh([labels[b.name] for b in equation.left])
+            self.outer.provide(full.value, None, CONSTANT)
+            self._bind(equation.target, full, full.axes)
+            targets.append(full)
+        inner = Emitter(self._read, self.outer.sizes, self.outer.counter)
+        inner.level = dict(self.outer.level)
+        self.emitter = inner
+        for equation in found.order:
+            inner.steps[CONSTANT].append(self._row(equation, found.axes[equation.target]))
+        self.emitter = self.outer
+        step = Recur(found.extent, found.reverse, tuple(targets), tuple(inner.steps[CONSTANT]), why)
+        self.outer.steps[CONSTANT].append(step)
+
+    def _row(self, equation: Equation, axis: int) -> Fill:
+        """One position of an equation: its index is the number HERE."""
+        index = equation.left[axis].name
+        body: Expr = substitute(equation.body, {index: Size(HERE)})  # type: ignore[assignment]
+        left = tuple(b for k, b in enumerate(equation.left) if k != axis)
+        name = f"{equation.target}_row"
+        normaliser = Normaliser(None, False, [*self.program.tensors(), *self.values], self.log)
+        normaliser.equation(name, left, body, equation.span)
+        for definition in normaliser.definitions:
+            ref, labels = self._define(definition)
+            self._bind(definition.target, ref, labels)
+        full = (*labels[:axis], HERE, *labels[axis:])
+        return Fill(self.values[equation.target][0], full, ref, Why(definition.source, "", span_line(equation.span)))
+
+
+def _at(value: Expr, index: str) -> Expr:
+    return substitute(value, {TOKEN: Index(index)})  # type: ignore[return-value]
+

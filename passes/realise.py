@@ -1,0 +1,217 @@
+"""From the stage graph to the plan of a form: what the chunkwise and recurrent forms share.
+
+A `Realiser` walks the passes of the schedule. Graph values become steps of the current loop when they
+are first needed; a value of an earlier loop is made again or loaded from where that loop kept it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from tensorc.ir import Extent, Index, Program, substitute
+from tensorc.passes.blockwise import Pass, node_inputs, schedule
+from tensorc.passes.emit import BODY, CONSTANT, SETUP, Emitter
+from tensorc.passes.relation import TOKEN
+from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Stage, Tensor, Value
+from tensorc.plan import COLUMN, ROW, Keep, Load, Loop, Plan, Ref, State, Step, Why
+
+Bound = tuple[str, tuple[int, ...]]
+
+
+class Realiser(ABC):
+    """Builds the plan of one form; subclasses say how a stage is read and its state advanced."""
+
+    form: str
+    token: str | None  # what the token axis is called in steps; None if it is not there
+
+    def __init__(
+        self, program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int], chunk: int
+    ) -> None:
+        self.program, self.graph, self.time, self.sizes, self.chunk = program, graph, time, sizes, chunk
+        self.schedule = schedule(graph)
+        self.inputs = {i.name: i for i in program.inputs}
+        self.nodes: dict[str, GraphNode] = {}
+        for part in self.schedule.passes:
+            self.nodes.update((n.out.value, n) for n in (*part.constants, *part.nodes))
+        self.kept: dict[str, Ref] = {}
+        self.final: dict[str, Bound] = {}
+        self.bound: dict[str, Bound] = {}
+        self.counter = [0]
+
+    def plan(self) -> Plan:
+        """The plan of the form."""
+        self._find_kept()
+        loops: list[Loop] = []
+        stored: list[str] = []
+        epilogue: tuple[Step, ...] = ()
+        for k, part in enumerate(self.schedule.passes):
+            loop = self._loop(part, k, stored)
+            if loop.body:
+                loops.append(loop)
+            else:
+                epilogue += loop.before
+        sizes = tuple(self.graph.extents.items())
+        kept = tuple(self.kept.values())
+        outputs = tuple((o.name, self._output(o.name)) for o in self.program.outputs)
+        return Plan(
+            form=self.form,
+            program=self.program.name,
+            time=self.time,
+            inputs=tuple(self.inputs),
+            outputs=outputs,
+            loops=tuple(loops),
+            epilogue=epilogue,
+            kept=kept,
+            stored=tuple(stored),
+            extents=sizes,
+            chunk=self.chunk,
+        )
+
+    # -- values that cross loops -----------------------------------------------------------------------
+
+    def _find_kept(self) -> None:
+        for k, part in enumerate(self.schedule.passes):
+            for node in (*part.constants, *part.nodes):
+                if not isinstance(node, Stage) or not self.graph.memories[node.state.value].total:
+                    self._keep_for(node, k)
+            for memory in part.memories:
+                for ref in (*memory.writes, *(g for g, _ in memory.gates)):
+                    self._keep_value(ref.value, k)
+
+    def _keep_for(self, node: GraphNode, k: int) -> None:
+        for value in node_inputs(self.graph, node):
+            self._keep_value(value, k)
+
+    def _keep_value(self, value: str, k: int) -> None:
+        node = self.nodes.get(value)
+        if node is None or TOKEN not in node.out.axes or self.schedule.first[value] == k:
+            return
+        if value in self.schedule.remade:
+            self._keep_for(node, k)
+        else:
+            self.kept[value] = Ref(f"{value}_kept", node.out.axes)
+
+    # -- loops -------------------------------------------------------------------------------------------
+
+    def _loop(self, part: Pass, k: int, stored: list[str]) -> Loop:
+        sizes = {label: extent.value(self.sizes) for label, extent in self.graph.extents.items()}
+        self.emitter = Emitter(self._read, sizes | {ROW: self.chunk, COLUMN: self.chunk}, self.counter)
+        self.bound = {}
+        for node in part.constants:
+            self._make(node)
+        for memory in part.memories:
+            self.emitter.provide(memory.name, None, BODY)
+        for node in part.nodes:
+            self._make(node)
+        updates = [step for memory in part.memories for step in self.update(memory)]
+        keeps = self._keeps(part, k, stored)
+        steps = self.emitter.steps
+        states = tuple(State(m.name, m.axes, m.why) for m in part.memories)
+        body = (*steps[BODY], *keeps, *updates) if part.nodes or part.memories or keeps else ()
+        return Loop(bool(part.reverse), states, tuple(steps[CONSTANT]), tuple(steps[SETUP]), body)
+
+    def _keeps(self, part: Pass, k: int, stored: list[str]) -> list[Step]:
+        """Outputs and values for later loops that this loop has the rows of."""
+        keeps: list[Step] = []
+        here = {n.out.value for n in part.nodes}
+        for declaration in self.program.outputs:
+            tensor = self.graph.tensors[declaration.name]
+            own = tensor.value in here or (tensor.value in self.inputs and k == 0)
+            if own and self.time in declaration.axes:
+                labels = tuple(
+                    (self.token or "") if a == self.time else f"#{n}" for n, a in enumerate(declaration.axes)
+                )
+                ref = self._read(declaration.name, labels)
+                order = tuple(a for a in labels if a)
+                keeps.append(Keep(declaration.name, ref, order))
+                stored.append(declaration.name)
+        for value, whole in self.kept.items():
+            if value in here:
+                ref = self.ref(self.nodes[value].out)
+                keeps.append(Keep(whole.value, ref, tuple(self._labels(whole.axes))))
+        return keeps
+
+    def _output(self, name: str) -> Ref:
+        """An output that no loop stored: a value without the time axis."""
+        tensor = self.graph.tensors[name]
+        if tensor.value in self.final:
+            value, order = self.final[tensor.value]
+            inverse = [order.index(p) for p in tensor.positions]
+            return Ref(value, tuple(f"#{k}" for k in inverse))
+        return Ref(name, tuple(f"#{k}" for k in range(len(tensor.positions))))
+
+    # -- nodes -------------------------------------------------------------------------------------------
+
+    def _make(self, node: GraphNode) -> None:
+        """Emit the steps of a node in the current loop."""
+        if isinstance(node, Value):
+            expr = substitute(node.expr, {TOKEN: Index(self.token)}) if self.token else node.expr
+            made = self.emitter.pointwise(expr, self._labels(node.out.axes), node.why)  # type: ignore[arg-type]
+        elif isinstance(node, Product):
+            items = [self.ref(r) for r in node.items]
+            made = self.emitter.product(items, self._labels(node.out.axes), node.why)
+        elif self.graph.memories[node.state.value].total:
+            made = node.state
+            self.emitter.provide(made.value, None, CONSTANT)
+        else:
+            made = self.stage(node, self.graph.memories[node.state.value])
+        labels = self._labels(node.out.axes)
+        self.bound[node.out.value] = (made.value, tuple(labels.index(a) for a in made.axes))
+        if TOKEN not in node.out.axes:
+            self.final[node.out.value] = self.bound[node.out.value]
+
+    def _labels(self, axes: tuple[str, ...]) -> list[str]:
+        return [self.token if a == TOKEN else a for a in axes if a != TOKEN or self.token]  # type: ignore[misc]
+
+    def ref(self, ref: Ref, token: str | None = None) -> Ref:
+        """A graph value as a value of this loop, its token axis called `token` (by default the row)."""
+        name = token or self.token
+        labels = [name if a == TOKEN else a for a in ref.axes if a != TOKEN or name]
+        value, order = self._bound(ref.value)
+        return Ref(value, tuple(labels[k] for k in order))  # type: ignore[misc]
+
+    def _bound(self, value: str) -> Bound:
+        if value in self.bound:
+            return self.bound[value]
+        if value in self.inputs:
+            self.bound[value] = self._load(value, tuple(a == self.time for a in self.inputs[value].axes), value)
+        elif value in self.final:
+            self.emitter.provide(self.final[value][0], None, CONSTANT)
+            self.bound[value] = self.final[value]
+        elif value in self.kept:
+            whole = self.kept[value]
+            self.bound[value] = self._load(whole.value, tuple(a == TOKEN for a in whole.axes), f"{value}_row")
+        else:
+            self._make(self.nodes[value])
+        return self.bound[value]
+
+    def _load(self, tensor: str, is_time: tuple[bool, ...], name: str) -> Bound:
+        time = is_time.index(True) if any(is_time) else None
+        axes = tuple(f"#{k}" for k, t in enumerate(is_time) if not t or self.token)
+        step = Load(Ref(name, axes), tensor, time)
+        self.emitter.provide(name, step, CONSTANT if time is None else BODY)
+        return name, tuple(range(len(axes)))
+
+    def _read(self, tensor: str, labels: tuple[str, ...]) -> Ref:
+        """A tensor of the program under labels in its declared order ("" for an absent token)."""
+        source: Tensor = self.graph.tensors[tensor]
+        storage = self.graph.read(tensor, labels).axes
+        value, order = self._bound(source.value)
+        here = [a for a in storage if a]
+        return Ref(value, tuple(here[k] for k in order))
+
+    # -- what a form must say ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def stage(self, node: Stage, memory: Memory) -> Ref:
+        """The steps that read a state, and the value they make."""
+
+    @abstractmethod
+    def update(self, memory: Memory) -> list[Step]:
+        """The steps that advance a state, after all reads of the loop."""
+
+
+def rule(why: Why, text: str) -> Why:
+    """The same origin under another rule."""
+    return Why(why.equation, text, why.line)

@@ -1,0 +1,54 @@
+"""The recurrent form: one token after the other, each state advanced by its write."""
+
+from __future__ import annotations
+
+from tensorc.ir import Add, Call, Expr, Index, Mul, Read
+from tensorc.passes.realise import Realiser, rule
+from tensorc.passes.stages import Memory, Stage
+from tensorc.plan import Ref, Step, Update
+
+
+class Recurrent(Realiser):
+    """Realises the stage graph for one token; the token axis is gone from every value."""
+
+    form = "recurrent"
+    token = None
+
+    def _gate(self, memory: Memory, k: int, names: dict[str, str]) -> Expr:
+        gate, log = memory.gates[k]
+        ref = self.ref(gate).relabel(names)
+        read = Read(ref.value, tuple(Index(a) for a in ref.axes))
+        return Call("exp", (read,)) if log else read
+
+    def advanced(self, memory: Memory) -> Ref:
+        """The state after the write of this token."""
+        why = rule(memory.why, "state after the token")
+        writes = [self.ref(r) for r in memory.writes]
+        present = {a for r in writes for a in r.axes}
+        addend = self.emitter.product(writes, [a for a in memory.axes if a in present], why)
+        state = Ref(memory.name, memory.axes)
+        gates = [self._gate(memory, k, {}) for k in range(len(memory.gates))]
+        old: Expr = _read(state)
+        decayed = Mul((*gates, old)) if gates else old
+        return self.emitter.pointwise(Add((decayed, _read(addend))), memory.axes, why)
+
+    def stage(self, node: Stage, memory: Memory) -> Ref:
+        names = dict(zip(memory.axes, node.state.axes, strict=True))
+        items = [self.ref(r) for r in node.items]
+        if node.strict:
+            source = Ref(memory.name, memory.axes).relabel(names)
+            gates = [self._gate(memory, k, names) for k, use in enumerate(node.inclusive) if use]
+            if gates:
+                expr = gates[0] if len(gates) == 1 else Mul(tuple(gates))
+                items = [self.emitter.pointwise(expr, None, node.why), *items]
+        else:
+            source = self.advanced(memory).relabel(names)
+        return self.emitter.product([source, *items], self._labels(node.out.axes), rule(node.why, "read of the state"))
+
+    def update(self, memory: Memory) -> list[Step]:
+        new = self.advanced(memory)
+        return [Update(Ref(memory.name, memory.axes), None, new, replace=True, why=rule(memory.why, "next state"))]
+
+
+def _read(ref: Ref) -> Expr:
+    return Read(ref.value, tuple(Index(a) for a in ref.axes))

@@ -1,0 +1,83 @@
+"""Dense: any other condition on two tokens. It is a mask everywhere and never scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tensorc.ir import Cond, Expr, Index, free_indices, substitute
+from tensorc.passes.relation import Decayed, Derivative, Gate, Oriented, Relation
+from tensorc.passes.relation_order import Decay, Order
+
+
+def _decay(decayed: Decayed) -> Decay:
+    return Decay(decayed.gate, decayed.with_early, decayed.with_late)
+
+
+@dataclass(frozen=True, slots=True)
+class Dense(Relation):
+    """A condition, or a decay without an order, on two tokens.
+
+    Such a decay is 1 where early comes after late, or, if `factor` is given, what that says.
+    """
+
+    early: str
+    late: str
+    condition: Cond | None = None
+    decay: Decayed | None = None
+    text: str = ""
+    factor: Expr | None = None
+    only_strict: bool = False
+
+    def dense(self) -> tuple[tuple[Cond, ...], tuple[Decayed, ...]]:
+        return ((self.condition,) if self.condition else ()), ((self.decay,) if self.decay else ())
+
+    def scan(self, read: str) -> Oriented | None:
+        return None
+
+    def transpose(self) -> Relation:
+        return self.rename({self.early: self.late, self.late: self.early})
+
+    def meet(self, other: Relation) -> Relation | None:
+        """An order on the same pair makes a decay part of the order."""
+        if not isinstance(other, Order) or self.decay is None or self.pair != other.pair:
+            return None
+        if other.early != self.decay.early or (self.only_strict and not other.strict):
+            return None
+        return other.meet(Order(other.early, other.late, False, (_decay(self.decay),)))
+
+    def through(self, lower: Relation, upper: Relation) -> bool:
+        return False
+
+    def gates(self) -> tuple[Derivative, ...]:
+        return (Derivative(self.decay.gate, self.decay.with_early, self.decay.with_late),) if self.decay else ()
+
+    def rename(self, names: Mapping[str, str]) -> Dense:
+        to = {old: Index(new) for old, new in names.items()}
+        condition = None if self.condition is None else substitute(self.condition, to)
+        decay = self.decay
+        if decay is not None:
+            gate = Gate(substitute(decay.gate.value, to), decay.gate.log)  # type: ignore[arg-type]
+            early, late = names.get(decay.early, decay.early), names.get(decay.late, decay.late)
+            decay = Decayed(gate, early, late, decay.with_early, decay.with_late)
+        early, late = names.get(self.early, self.early), names.get(self.late, self.late)
+        factor = None if self.factor is None else substitute(self.factor, to)
+        return Dense(early, late, condition, decay, self.text, factor, self.only_strict)  # type: ignore[arg-type]
+
+    @property
+    def features(self) -> frozenset[str]:
+        found = free_indices(self.condition) if self.condition else frozenset[str]()
+        if self.decay:
+            found |= self.decay.gate.features
+        return found - self.pair
+
+    def why_not(self) -> tuple[str, str]:
+        if self.decay is not None:
+            return (
+                f"a decay between {self.early} and {self.late} without an order is 1 on one side",
+                f"bound the sum, e.g. {self.early} <= {self.late}",
+            )
+        return (
+            f"the condition {self.text or 'on the pair'} on {self.early} and {self.late} has no scan",
+            f"use an order such as {self.early} <= {self.late}, or form='parallel'",
+        )

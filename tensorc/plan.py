@@ -1,0 +1,258 @@
+"""Plans: what passes hand to backends.
+
+Values are tensors whose axes carry labels: feature labels (letters of the program), the token labels
+`ROW` (the reading position) and `COLUMN` (the writing position) of a chunk, or plain token letters in
+the parallel form. A step makes one value out of others; broadcasting and transposition are by label.
+
+    plan   Plan(form, prologue, loops, outputs, ...)      loop   Loop(reverse, setup, body, updates)
+    step   Load | Gather | Map | Contract | Tile | ScanTile | Fold | Normalise | Recur | Fill | Update | Keep
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tensorc.errors import Span
+from tensorc.ir import Cond, Expr, Extent
+
+ROW = "@r"
+COLUMN = "@w"
+HERE = "@t"  # the position that a recursion fills: a number, not a label
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value with a label for each of its axes."""
+
+    value: str
+    axes: tuple[str, ...]
+
+    def relabel(self, names: dict[str, str]) -> Ref:
+        """The same value under other labels."""
+        return Ref(self.value, tuple(names.get(a, a) for a in self.axes))
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Where a step comes from: the equation it computes, its line, and the rule that made it."""
+
+    equation: str = ""
+    rule: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A tensor of the caller (or a kept value): the rows of the chunk if it has the time axis at
+    `time`, else the whole."""
+
+    out: Ref
+    tensor: str
+    time: int | None
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """A read with computed subscripts; zero outside the axes. `axes` of the source label its extents."""
+
+    out: Ref
+    source: Ref
+    subscripts: tuple[Expr, ...]
+    extents: tuple[Extent, ...]
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A pointwise expression; reads name values, their subscripts are labels."""
+
+    out: Ref
+    expr: Expr
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The product of one or two values, summed over the labels that the result lacks."""
+
+    out: Ref
+    left: Ref
+    right: Ref | None = None
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GateUse:
+    """A gate in a tile: the value of the gates (logarithms if `log`), its token label ROW first if it
+    varies from token to token; `inclusive` if the reading token's own gate applies."""
+
+    gate: Ref
+    log: bool
+    inclusive: bool
+    constant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A piece of a scan relation. `part`:
+
+    "fine"     [ROW, COLUMN, ...]  the order mask times the decays over (column, row]
+    "left"     [ROW, ...]          the decays from before the chunk to a row
+    "right"    [ROW, ...]          the decays from a row to the end of the chunk
+    "through"  [...]               the decays of the whole chunk
+    "outside"  [late, early, ...]  a decay without an order: 1 where early is not before late
+    """
+
+    out: Ref
+    part: str
+    strict: bool
+    gates: tuple[GateUse, ...]
+    rows: str = ROW
+    columns: str = COLUMN
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTile:
+    """Every token's state in a chunk: S[t] = gates[t] · S[t-1] + writes[t], from the state before it."""
+
+    out: Ref
+    writes: Ref
+    state: Ref
+    strict: bool
+    gates: tuple[GateUse, ...]
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A row reduction of an expression over `over`, where the domain holds."""
+
+    out: Ref
+    op: str
+    over: tuple[str, ...]
+    domain: tuple[Cond, ...]
+    body: Expr
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Normalise:
+    """softmax of an expression over `over`, 0 outside the domain."""
+
+    out: Ref
+    over: tuple[str, ...]
+    domain: tuple[Cond, ...]
+    body: Expr
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Store one position of a tensor that a recursion fills; `axes` has HERE where the position goes."""
+
+    target: str
+    axes: tuple[str, ...]
+    row: Ref
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Recur:
+    """Equations that use their own results: one position after the other (from the end if `reverse`),
+    the position a number called HERE. `targets` are the tensors to fill, zero before they are filled."""
+
+    extent: Extent
+    reverse: bool
+    targets: tuple[Ref, ...]
+    steps: tuple[Step, ...]
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """state = through · state + addend at the end of a chunk (or token)."""
+
+    state: Ref
+    through: Ref | None
+    addend: Ref
+    replace: bool = False
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Store the rows of a value in a tensor of the whole length (an output, or for a later loop), whose
+    axes are `axes` in that order."""
+
+    tensor: str
+    value: Ref
+    axes: tuple[str, ...] = ()
+    why: Why = field(default=Why(), compare=False)
+
+
+Step: TypeAlias = Load | Gather | Map | Contract | Tile | ScanTile | Fold | Normalise | Fill | Recur | Update | Keep
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state: the label of each axis and the extents, in order."""
+
+    name: str
+    axes: tuple[str, ...]
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One pass over the sequence: `before` once, `setup` for each length of a chunk, `body` for each
+    chunk (each token in the recurrent form)."""
+
+    reverse: bool
+    states: tuple[State, ...]
+    before: tuple[Step, ...]
+    setup: tuple[Step, ...]
+    body: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One form of a program: the loops, one after the other, then what remains.
+
+    `kept` are tensors of whole length that one loop leaves for a later one. `outputs` that the loops
+    did not store are values at the end. `extents` give the size of every label of a feature, and of the
+    token letters of the parallel form. `chunk` is the suggested chunk.
+    """
+
+    form: str
+    program: str
+    time: Extent | None
+    inputs: tuple[str, ...]
+    outputs: tuple[tuple[str, Ref], ...]
+    loops: tuple[Loop, ...]
+    epilogue: tuple[Step, ...]
+    kept: tuple[Ref, ...]
+    stored: tuple[str, ...]
+    extents: tuple[tuple[str, Extent], ...]
+    chunk: int = 64
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """All states, in order."""
+        return tuple(s for loop in self.loops for s in loop.states)
+
+    def extent(self, label: str) -> Extent:
+        """The extent of a label."""
+        return dict(self.extents)[label]
+
+    def __str__(self) -> str:
+        from tensorc.plan_text import print_plan
+
+        return print_plan(self)
+
+
+def span_line(span: Span | None) -> int | None:
+    """The line of a span, if there is one."""
+    return None if span is None else span.line
