@@ -95,7 +95,9 @@ class Builder(Transformer[Token, Any]):
         numbers = [integer(self.source, t, "A size") for t in children if t.type == "NUMBER"]
         span = join(children[0].span, children[-1].span)
         if not all(numbers):
-            self.source.fail("This axis has size 0.", span, "An axis is a product of names and positive integers.")
+            self.source.fail(
+                "This axis has size 0.", span, "An axis is a product of names and positive integers."
+            )
         if prod(numbers) >= 2**63:
             self.source.fail("This size is 2**63 or more.", span, "Sizes are below 2**63.")
         return extent(*numbers, *(t.value for t in children if t.type == "NAME")), span
@@ -164,7 +166,9 @@ class Builder(Transformer[Token, Any]):
                     span=join(children[k - 1].span, children[k + 1].span))
             for k in range(1, len(children), 2)
         ]  # fmt: skip
-        return links[0] if len(links) == 1 else And(tuple(links), span=join(children[0].span, children[-1].span))
+        return (
+            links[0] if len(links) == 1 else And(tuple(links), span=join(children[0].span, children[-1].span))
+        )
 
     def arithmetic(self, children: Children) -> Add:
         terms = [children[0]]
@@ -211,7 +215,8 @@ class Builder(Transformer[Token, Any]):
         name, arguments, end = children
         span = join(name.span, end.span)
         if name.value == "where" and len(arguments) == 3:
-            return Where(*arguments, span=span)
+            condition, then, otherwise = arguments
+            return Where(condition, then, otherwise, span=span)
         return Call(name.value, tuple(arguments), span=span)
 
     def reduction(self, children: Children) -> Reduction:
@@ -229,7 +234,9 @@ class Builder(Transformer[Token, Any]):
         span = join(start.span, end.span)
         if len(items) != 1:
             message = "[ ] holds no condition." if not items else "[ ] holds one condition."
-            self.source.fail(message, span, "Write [j <= i], or join conditions with and: [u <= j and j <= i].")
+            self.source.fail(
+                message, span, "Write [j <= i], or join conditions with and: [u <= j and j <= i]."
+            )
         return Iverson(items[0], span=span)
 
     def group(self, children: Children) -> Group:

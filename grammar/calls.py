@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from tensorc.grammar.names import Symbols, leading_rank
 from tensorc.grammar.ranges import CallSizes, Key, Ranges, axis_key
@@ -68,9 +68,11 @@ class CallRanges(CallSizes):
                 if not ranges.classes.join(size, key):
                     self._fail(ranges, size, key)
             else:
-                self.pending.append((key, axis, f"{declared.name} axis {k + 1} of {self.program.name} ({axis})"))
+                self.pending.append(
+                    (key, axis, f"{declared.name} axis {k + 1} of {self.program.name} ({axis})")
+                )
 
-    def _fail(self, ranges: Ranges, a: Key, b: Key) -> None:
+    def _fail(self, ranges: Ranges, a: Key, b: Key) -> NoReturn:
         self.symbols.source.fail(
             f"{ranges.classes.witness(a)} and {ranges.classes.witness(b)} must be equal in this call of "
             f"{self.program.name}.",
@@ -128,7 +130,7 @@ class CallRanges(CallSizes):
                 self.symbols.source.fail(
                     f"The arguments do not tell the size {name} of {self.program.name}.",
                     self.statement.span,
-                    f"Give it a default in the signature of {self.program.name}, or an input with the axis {name}.",
+                    f"Give it a default in that signature, or an input with the axis {name}.",
                 )
 
 
@@ -296,5 +298,3 @@ def _leading_ranks(program: Program, extra: dict[str, int], total: int) -> dict[
 def count_nodes(program: Program) -> int:
     """The number of nodes of all equations."""
     return sum(1 for equation in program.equations for _ in walk(equation.body))
-
-

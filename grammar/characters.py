@@ -7,7 +7,8 @@ import re
 LOOKALIKES = {
     "≤": "<=", "≥": ">=", "≠": "!=", "·": "*", "×": "*", "∗": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-",
     "—": "-", "→": "->", "√": "sqrt(...)", "∑": "sum[...](...)", "Σ": "sum[...](...)", "∏": "prod[...](...)",
-    "²": "** 2", "³": "** 3", "∧": "and", "∨": "or", "¬": "not", "′": "a name such as q2", "’": "a name such as q2",
+    "²": "** 2", "³": "** 3", "∧": "and", "∨": "or", "¬": "not",
+    "′": "a name such as q2", "’": "a name such as q2",
     "“": "nothing: there are no strings", "”": "nothing: there are no strings", "\xa0": "a plain space",
 }  # fmt: skip
 
@@ -17,7 +18,10 @@ CHARACTERS = {
     ".": ("There are no attributes here.", "Call functions by their plain names: exp(x), not torch.exp(x)."),
     '"': ("There are no strings here.", "An equation holds numbers, names, reads and functions only."),
     "'": ("There are no strings here.", "An equation holds numbers, names, reads and functions only."),
-    "\\": ("A line is not continued with \\.", "A line continues inside brackets: put the expression in ( )."),
+    "\\": (
+        "A line is not continued with \\.",
+        "A line continues inside brackets: put the expression in ( ).",
+    ),
     "{": ("There are no braces here.", "Group with ( ), index with [ ]."),
     "}": ("There are no braces here.", "Group with ( ), index with [ ]."),
     "&": ("There is no & here.", "Join conditions with a comma in a domain, or with and."),
@@ -55,7 +59,11 @@ def describe_character(text: str, position: int) -> tuple[int, str, str]:
     augmented = _AUGMENTED.match(text, position)
     if augmented:
         value = augmented.group()
-        return len(value), f"There is no {value} here.", "Each tensor is defined once, by one equation with =."
+        return (
+            len(value),
+            f"There is no {value} here.",
+            "Each tensor is defined once, by one equation with =.",
+        )
     character = text[position]
     if character in LOOKALIKES:
         return 1, f"{character!r} is not a character of the language.", f"Write {LOOKALIKES[character]}."
@@ -68,7 +76,11 @@ def describe_character(text: str, position: int) -> tuple[int, str, str]:
         shown = text[position:end][:40]
         return end - position, f"{shown} is not an ASCII name.", "Names are made of a-z, A-Z, 0-9 and _."
     shown = character if character.isprintable() else f"U+{ord(character):04X}"
-    return 1, f"The character {shown} is not of the language.", "Remove it; names are made of a-z, A-Z, 0-9 and _."
+    return (
+        1,
+        f"The character {shown} is not of the language.",
+        "Remove it; names are made of a-z, A-Z, 0-9 and _.",
+    )
 
 
 def keyword_hint(word: str) -> tuple[str, str]:

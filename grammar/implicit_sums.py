@@ -15,9 +15,10 @@ from tensorc.errors import Span
 from tensorc.grammar.domains import free_letters
 from tensorc.grammar.ranges import fail_no_axis
 from tensorc.grammar.show import show
-from tensorc.grammar.source import Source, head, position
+from tensorc.grammar.source import Source
 from tensorc.grammar.subscripts import flat_add, flat_mul
-from tensorc.grammar.syntax import Group, Reduction, children
+from tensorc.grammar.sum_errors import Closed, SumErrors, index_nodes
+from tensorc.grammar.syntax import Group, Reduction
 from tensorc.ir import (
     Add,
     And,
@@ -46,15 +47,6 @@ from tensorc.ir import (
 QUOTIENTS = (Div, FloorDiv, Mod)
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Where a letter was summed: by the reduction `op`, or implicitly inside `where`."""
-
-    op: str
-    where: str
-    span: Span | None
-
-
 @dataclass(slots=True)
 class Found:
     """The letters of an expression: loose ones with their place and what they occur in, closed ones with
@@ -71,7 +63,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Sums:
+class Sums(SumErrors):
     """Lowers one equation. `left` are its left indices, `extent` gives the range of any index of it,
     `on_axis` are the indices that stand on an axis; `bound` those bound at the current place."""
 
@@ -98,7 +90,7 @@ class Sums:
     # Groups and terms.
 
     def group(self, node: Any) -> tuple[Any, Found]:
-        """The content of parentheses, an argument, a body, a base, a divisor, a right side: terms, each alone."""
+        """What parentheses, an argument, a body, a base, a divisor or a right side holds: terms."""
         while isinstance(node, Group):
             node = node.body
         if not isinstance(node, Add):
@@ -161,7 +153,9 @@ class Sums:
             case Index(name=name):
                 return node, Found() if name in self.bound else Found({name: (node.span, node)})
             case Read():
-                letters = {n.name: (n.span, node) for n in reversed(_indices(node)) if n.name not in self.bound}
+                letters = {
+                    n.name: (n.span, node) for n in reversed(index_nodes(node)) if n.name not in self.bound
+                }
                 return node, Found(dict(reversed(letters.items())))
             case Neg(operand=operand):
                 inner, found = self.group(operand)
@@ -264,51 +258,6 @@ class Sums:
             found.add(inner)
         return tuple(conditions), found
 
-    # Errors.
-
-    def fail_binds_nothing(self, node: Reduction, letters: list[str]) -> None:
-        first = letters[0] if letters else ""
-        why = "on the left" if first in self.left else "bound further out"
-        self.source.fail(
-            f"This {node.op} binds no index" + (f": {first} is {why} already." if first else "."),
-            head(node.span, node.op),
-            "Name in the [ ] an index that is neither on the left nor bound: another letter.",
-        )
-
-    def fail_softmax(self, node: Reduction, letters: list[str]) -> None:
-        shown = ", ".join(show(self.source, c) for c in node.conditions)
-        row = self.left[-1] if self.left else "j"
-        first = letters[0] if letters else "nothing"
-        what = f", a row of [{', '.join(self.left)}]" if first in self.left else ""
-        self.source.fail(
-            f"softmax would run over {first}{what}.",
-            head(node.span, "softmax"),
-            f"Write softmax[{row}, {shown}].",
-        )
-
-    def fail_outside(self, name: str, closed: Closed, outside: tuple[Span | None, Any]) -> None:
-        span, holder = outside
-        shown = show(self.source, holder)
-        if closed.op:
-            self.source.fail(
-                f"{name} is bound by the {closed.op}{position(closed.span)} but used outside it.",
-                span,
-                f"Move {shown} inside the parentheses.",
-            )
-        self.source.fail(
-            f"{name} is summed inside {closed.where} and used again outside.",
-            span,
-            f"Use another letter, or write sum[{name}](...) where you mean it.",
-        )
-
-    def fail_loose(self, name: str, span: Span | None, node: Any) -> None:
-        once = len([n for n in _indices(node) if n.name == name]) <= 1
-        self.source.fail(
-            f"{name} occurs {'once' if once else 'in one factor only'} in this term and is not on the left.",
-            span,
-            f"A typo? If a sum is meant, write sum[{name}](...).",
-        )
-
 
 def _spine(node: Any) -> tuple[list[Any], Any]:
     """The links of a left-nested chain of * / // %, outermost first, and its first operand."""
@@ -317,14 +266,3 @@ def _spine(node: Any) -> tuple[list[Any], Any]:
         chain.append(node)
         node = node.factors[0] if isinstance(node, Mul) else node.numerator
     return chain, node
-
-
-def _indices(node: Any) -> list[Index]:
-    """The indices of an expression, in order, with repetition."""
-    found, stack = [], [node]
-    while stack:
-        current = stack.pop()
-        if isinstance(current, Index):
-            found.append(current)
-        stack.extend(reversed(children(current)))
-    return found

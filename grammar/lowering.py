@@ -27,7 +27,10 @@ CHAINS = (Add, Mul, And, Or)
 
 
 def lower(
-    definitions: Sequence[Definition], name: str | None = None, text: str | None = None, file: str | None = None
+    definitions: Sequence[Definition],
+    name: str | None = None,
+    text: str | None = None,
+    file: str | None = None,
 ) -> Program:
     """The program called `name` (else: the one that no other calls), with everything explicit.
 
@@ -137,5 +140,3 @@ def check_depth(source: Source, statement: Assignment | Equation) -> None:
         for position, child in enumerate(below):
             flat = position == 0 and isinstance(node, CHAINS) and type(child) is type(node)
             stack.append((child, depth if flat else depth + 1))
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from tensorc.errors import Span
 from tensorc.grammar.source import Source, did_you_mean, head, position
@@ -78,7 +79,9 @@ def check_word(source: Source, name: str, span: Span | None, role: str) -> None:
         )
     if name in RESERVED or keyword.iskeyword(name):
         what = "a Python keyword" if keyword.iskeyword(name) else "a function of the language"
-        source.fail(f"{name} is {what}, and cannot name {role}.", span, f"Choose another name, such as {name}_.")
+        source.fail(
+            f"{name} is {what}, and cannot name {role}.", span, f"Choose another name, such as {name}_."
+        )
 
 
 def collect(source: Source, definition: Definition, programs: Mapping[str, Program]) -> Symbols:
@@ -122,7 +125,9 @@ def _declare_sizes(symbols: Symbols) -> None:
     for parameter, _ in definition.parameters:
         check_word(source, parameter.name, parameter.span, "a size")
         if parameter.name in parameters:
-            source.fail(f"The parameter {parameter.name} stands twice.", parameter.span, "Remove one of the two.")
+            source.fail(
+                f"The parameter {parameter.name} stands twice.", parameter.span, "Remove one of the two."
+            )
         parameters.add(parameter.name)
         symbols.sizes.setdefault(parameter.name, parameter.span)
 
@@ -135,7 +140,9 @@ def _declare(symbols: Symbols, kind: str, declaration: Declaration) -> None:
     if name in symbols.tensors:
         first = symbols.tensors[name]
         symbols.source.fail(
-            f"{name} is already the {first.kind} {first.shown()}.", span, f"Give this {kind} a name of its own."
+            f"{name} is already the {first.kind} {first.shown()}.",
+            span,
+            f"Give this {kind} a name of its own.",
         )
     symbols.tensors[name] = Symbol(name, kind, len(declaration.axes), declaration.axes, span)
 
@@ -164,7 +171,9 @@ def _define(
     symbol = symbols.tensors.get(name)
     if symbol is not None and symbol.kind == "input":
         source.fail(
-            f"{name} is the input {symbol.shown()}, and cannot be defined.", target.span, "Choose another name."
+            f"{name} is the input {symbol.shown()}, and cannot be defined.",
+            target.span,
+            "Choose another name.",
         )
     rank = len(statement.left) if isinstance(statement, Assignment) else -1
     if symbol is None:
@@ -177,10 +186,12 @@ def _define(
         )
 
 
-def _fail_size(symbols: Symbols, name: str, span: Span | None) -> None:
+def _fail_size(symbols: Symbols, name: str, span: Span | None) -> NoReturn:
     where = position(symbols.sizes[name]).replace(" at ", " (") + ")" if span else ""
     symbols.source.fail(
-        f"{name} is a size{where}, and cannot name a tensor too.", span, "Rename one of the two; case matters."
+        f"{name} is a size{where}, and cannot name a tensor too.",
+        span,
+        "Rename one of the two; case matters.",
     )
 
 
@@ -190,7 +201,7 @@ def axes(number: int) -> str:
 
 
 def _rank_calls(symbols: Symbols, calls: list[CallStatement]) -> None:
-    """Give the targets of calls their numbers of axes: the callee's, and the leading ones of the arguments."""
+    """Give the targets of calls their ranks: the callee's, and the leading axes of the arguments."""
     for call in calls:
         _check_call(symbols, call)
     waiting: dict[str, list[CallStatement]] = {}
@@ -206,7 +217,9 @@ def _rank_calls(symbols: Symbols, calls: list[CallStatement]) -> None:
             symbol, rank = symbols.tensors[target.name], leading + len(output.axes)
             if symbol.kind == "output" and symbol.rank != rank:
                 message = f"{symbol.shown()} has {axes(symbol.rank)}, but {call.program} gives it {rank}."
-                symbols.source.fail(message, target.span, "Declare the output with the axes of the call's result.")
+                symbols.source.fail(
+                    message, target.span, "Declare the output with the axes of the call's result."
+                )
             symbol.rank = rank
             ready += waiting.pop(target.name, [])
     for calls_left in waiting.values():
@@ -237,12 +250,11 @@ def _check_call(symbols: Symbols, call: CallStatement) -> None:
     source, program = symbols.source, symbols.programs.get(call.program)
     if program is None:
         _fail_program(symbols, call)
-    assert program is not None
     if len(call.arguments) != len(program.inputs):
         source.fail(
             f"{call.program} has {len(program.inputs)} inputs, called with {len(call.arguments)}.",
             call.span,
-            f"Its inputs are {', '.join(i.name for i in program.inputs) or 'none'}; parameters are not arguments.",
+            f"Its inputs: {', '.join(i.name for i in program.inputs) or 'none'}. Sizes are no arguments.",
         )
     if len(call.targets) != len(program.outputs):
         source.fail(
@@ -253,10 +265,12 @@ def _check_call(symbols: Symbols, call: CallStatement) -> None:
     for argument in call.arguments:
         if argument.name not in symbols.tensors:
             guess = did_you_mean(argument.name, list(symbols.tensors))
-            source.fail(f"No tensor {argument.name}{guess or '.'}", argument.span, "Arguments are names of tensors.")
+            source.fail(
+                f"No tensor {argument.name}{guess or '.'}", argument.span, "Arguments are names of tensors."
+            )
 
 
-def _fail_program(symbols: Symbols, call: CallStatement) -> None:
+def _fail_program(symbols: Symbols, call: CallStatement) -> NoReturn:
     target = call.targets[0].name
     if call.program in RESERVED:
         symbols.source.fail(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import NoReturn
 
 from tensorc.grammar.scanner import Token
 from tensorc.grammar.source import Source
@@ -44,7 +45,7 @@ def exact(source: Source, token: Token) -> int | Fraction:
     return value.numerator if value.denominator == 1 else value
 
 
-def _fail_size(source: Source, token: Token, is_integer: bool) -> None:
+def _fail_size(source: Source, token: Token, is_integer: bool) -> NoReturn:
     if is_integer:
         source.fail("This integer is 2**63 or more.", token.span, "Integers are below 2**63.")
     source.fail(

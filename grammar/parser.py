@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from lark import Lark
 from lark.exceptions import UnexpectedToken, VisitError
@@ -40,14 +41,15 @@ def parse_definitions(text: str, file: str | None = None) -> tuple[Definition, .
     with _lock:
         parser, builder = _parser()
         builder.source = source
-        state = parser.parse_interactive()
+        state: Any = parser.parse_interactive()
+        fed = 0
         try:
-            for number, token in enumerate(tokens):
-                state.feed_token(token)  # type: ignore[arg-type]
-            number = len(tokens)
+            for token in tokens:
+                state.feed_token(token)
+                fed += 1
             return tuple(state.feed_eof())
         except UnexpectedToken as error:
-            raise explain(source, tokens, number, error.accepts or set()) from None
+            raise explain(source, tokens, fed, error.accepts or set()) from None
         except VisitError as error:
             if isinstance(error.orig_exc, LanguageError):
                 raise error.orig_exc from None

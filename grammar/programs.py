@@ -22,7 +22,9 @@ def choose(source: Source, definitions: Sequence[Definition], name: str | None) 
     if name is not None:
         if name not in names:
             listed = ", ".join(names)
-            source.fail(f"No program {name}{did_you_mean(name, names) or '.'}", None, f"The text holds {listed}.")
+            source.fail(
+                f"No program {name}{did_you_mean(name, names) or '.'}", None, f"The text holds {listed}."
+            )
         return name
     called = {call.program for d in definitions for call in calls(d) if call.program != d.name}
     roots = [n for n in names if n not in called]
@@ -67,8 +69,9 @@ def in_order(source: Source, definitions: Sequence[Definition]) -> list[Definiti
                 del path[definition.name]
                 done.setdefault(definition.name, definition)
             elif call.program in path:
+                through = "" if call.program == definition.name else " through others"
                 source.fail(
-                    f"{call.program} calls itself{'' if call.program == definition.name else ' through others'}.",
+                    f"{call.program} calls itself{through}.",
                     call.span,
                     "Calls are not recursive. A recurrence is an equation: s[i] = ... s[i - 1] ...",
                 )

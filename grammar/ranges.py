@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from tensorc.errors import Span
 from tensorc.grammar.names import Symbols
@@ -112,7 +113,7 @@ def join_axes(symbols: Symbols, equations: list[Resolved]) -> Ranges:
     return ranges
 
 
-def _fail_unequal(ranges: Ranges, number: int, use: AxisUse) -> None:
+def _fail_unequal(ranges: Ranges, number: int, use: AxisUse) -> NoReturn:
     classes, index = ranges.classes, index_key(number, use.index)
     size, other = classes.extent(index), classes.extent(axis_key(use.tensor, use.axis))
     first = next(
@@ -184,15 +185,15 @@ def _fail_ambiguous(ranges: Ranges, key: Key, first: Key, second: Key) -> None:
     for number, equation in enumerate(ranges.equations):
         for name, span in equation.letters.items():
             if classes.find(index_key(number, name)) == key:
-                sizes = classes.extents[first][0], classes.extents[second][0]
+                one, two = classes.extents[first][0], classes.extents[second][0]
                 ranges.symbols.source.fail(
-                    f"{name} is on no axis, and is compared with indices over {sizes[0]} and over {sizes[1]}.",
+                    f"{name} is on no axis, and is compared with indices over {one} and over {two}.",
                     span,
                     f"Say which range it has: compare {name} bare with indices of one range only.",
                 )
 
 
-def _fail_unknown(ranges: Ranges, number: int, name: str, span: Span | None) -> None:
+def _fail_unknown(ranges: Ranges, number: int, name: str, span: Span | None) -> NoReturn:
     symbols, equation = ranges.symbols, ranges.equations[number]
     if name in ranges.on_axis[number]:
         use = next(u for u in equation.uses if u.index == name)
@@ -205,14 +206,14 @@ def _fail_unknown(ranges: Ranges, number: int, name: str, span: Span | None) -> 
     fail_no_axis(symbols.source, name, span, list(symbols.sizes) + list(symbols.tensors))
 
 
-def fail_no_axis(source: Source, name: str, span: Span | None, known: list[str]) -> None:
+def fail_no_axis(source: Source, name: str, span: Span | None, known: list[str]) -> NoReturn:
     """The error for an index on no axis that is not both listed and compared."""
     guess = did_you_mean(name, [k for k in known if len(k) > 1]) if len(name) > 1 else ""
     source.fail(
         f"{name} is on no axis{guess or '.'}",
         span,
         f"A number: declare {name}=128 in the signature. "
-        f"An index: list it and compare it, sum[j, {name}, {name} <= i](...).",
+        f"An index: list it and compare it, sum[{'' if name == 'j' else 'j, '}{name}, {name} <= i](...).",
     )
 
 

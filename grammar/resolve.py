@@ -10,15 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tensorc.errors import Span
-from tensorc.grammar.names import RESERVED, Symbols, axes
+from tensorc.grammar.names import Symbols, axes
 from tensorc.grammar.show import show
-from tensorc.grammar.source import did_you_mean, head
 from tensorc.grammar.subscripts import Subscripts
 from tensorc.grammar.syntax import Assignment, Group, Name, Reduction, Truth
+from tensorc.grammar.words import OPERATORS, usage
 from tensorc.ir import (
     COMPARISONS,
     FUNCTIONS,
-    REDUCTIONS,
     Add,
     And,
     Call,
@@ -78,7 +77,7 @@ def resolve(symbols: Symbols, assignment: Assignment) -> Resolved:
             symbols.source.fail(
                 f"{name.name} stands twice on the left.",
                 name.span,
-                f"Left indices are distinct: write {', '.join(symbols.unused(2))}, and [a == b] for a diagonal.",
+                f"Left indices are distinct: {' and '.join(symbols.unused(2))}; [a == b] makes a diagonal.",
             )
         resolved.letters[name.name] = name.span
         resolved.uses.append(AxisUse(name.name, assignment.target, axis, name.span))
@@ -125,7 +124,9 @@ class _Resolver(Subscripts):
                 return self.reduction(node)
         if isinstance(node, CONDITIONS):
             shown = show(self.source, node)
-            self.source.fail(f"`{shown}` is a condition, not a number.", node.span, f"As a number write [{shown}].")
+            self.source.fail(
+                f"`{shown}` is a condition, not a number.", node.span, f"As a number write [{shown}]."
+            )
         raise TypeError(f"not an expression: {node!r}")
 
     def chain(self, node: Any) -> Any:
@@ -155,7 +156,9 @@ class _Resolver(Subscripts):
             if symbol.rank:
                 letters = ", ".join(self.symbols.unused(symbol.rank))
                 self.source.fail(
-                    f"{symbol.shown()} has {axes(symbol.rank)}, read with none.", span, f"Write {name}[{letters}]."
+                    f"{symbol.shown()} has {axes(symbol.rank)}, read with none.",
+                    span,
+                    f"Write {name}[{letters}].",
                 )
             return Read(name, (), span=span)
         self.check_bare_word(node)
@@ -166,27 +169,11 @@ class _Resolver(Subscripts):
         self.out.letters.setdefault(node.name, node.span)
         return Index(node.name, span=node.span)
 
-    def check_bare_word(self, node: Name) -> None:
-        if node.name in (*REDUCTIONS, "softmax"):
-            self.fail_reduction(node.name, node.span)
-        if node.name in FUNCTIONS or node.name == "where":
-            self.source.fail(
-                f"{node.name} is a function, and needs its arguments.", node.span, f"Write {usage(node.name)}."
-            )
-
-    def fail_reduction(self, op: str, span: Span | None) -> None:
-        self.source.fail(
-            f"{op} needs its indices and parentheses: {op}[c](...).",
-            head(span, op),
-            f"Name in the [ ] what it runs over, by bare names and conditions: {op}[j <= i](...).",
-        )
-
     def read(self, node: Read) -> Read:
         name, source = node.tensor, self.source
         symbol = self.symbols.tensors.get(name)
         if symbol is None:
             self.fail_tensor(node)
-        assert symbol is not None
         if len(node.subscripts) != symbol.rank:
             given = len(node.subscripts)
             hint = f"Write {name}[{', '.join(self.symbols.unused(symbol.rank))}], an index for each axis."
@@ -195,22 +182,6 @@ class _Resolver(Subscripts):
             source.fail(f"{symbol.shown()} has {axes(symbol.rank)}, read with {given}.", node.span, hint)
         subscripts = tuple(self.axis(symbol, k, part) for k, part in enumerate(node.subscripts))
         return Read(name, subscripts, span=node.span)
-
-    def fail_tensor(self, node: Read) -> None:
-        name, place = node.tensor, head(node.span, node.tensor)
-        if name in (*REDUCTIONS, "softmax"):
-            self.fail_reduction(name, node.span)
-        if name in RESERVED and name not in ("inf", "nan"):
-            self.source.fail(f"{name} takes its arguments in ( ).", place, f"Write {usage(name)}.")
-        if name in self.symbols.sizes:
-            self.source.fail(
-                f"{name} is a size, not a tensor.", place, "A size is read as a bare name; give the tensor another."
-            )
-        guess = did_you_mean(name, list(self.symbols.tensors))
-        known = ", ".join(list(self.symbols.tensors)[:20])
-        self.source.fail(
-            f"No tensor {name}{guess or '.'}", place, f"Tensors here: {known}. Declare inputs in the signature."
-        )
 
     def call(self, node: Call) -> Call:
         name, given = node.function, len(node.arguments)
@@ -221,30 +192,9 @@ class _Resolver(Subscripts):
             self.source.fail(f"{name} takes {count}, not {given}.", node.span, f"Write {usage(name)}.")
         return Call(name, tuple(self.number(a) for a in node.arguments), span=node.span)
 
-    def fail_function(self, node: Call) -> None:
-        name, place = node.function, head(node.span, node.function)
-        if name in (*REDUCTIONS, "softmax"):
-            self.fail_reduction(name, node.span)
-        if name == "where":
-            self.source.fail(
-                f"where takes 3 arguments, not {len(node.arguments)}.", node.span, f"Write {usage(name)}."
-            )
-        if name in self.symbols.programs:
-            self.source.fail(
-                f"{name} is a program, not a function.",
-                place,
-                f"Call it on a line of its own, t = {name}(...), and read its result by indices.",
-            )
-        if name in self.symbols.tensors:
-            self.source.fail(f"{name} is a tensor, and is read with [ ].", place, f"Write {name}[...], or {name} * (...).")
-        guess = did_you_mean(name, [*FUNCTIONS, "where"])
-        self.source.fail(
-            f"No function {name}{guess or '.'}", place, f"Functions: {', '.join([*FUNCTIONS, 'where'])}."
-        )
-
     def reduction(self, node: Reduction) -> Reduction:
         op = node.op
-        if op not in REDUCTIONS and op != "softmax":
+        if op not in OPERATORS:
             self.fail_operator(node)
         if not node.names and not node.conditions:
             self.fail_reduction(op, node.span)
@@ -255,19 +205,6 @@ class _Resolver(Subscripts):
             names.append(name)
         conditions = tuple(self.condition(c, f"the domain of {op}") for c in node.conditions)
         return Reduction(op, tuple(names), conditions, self.number(node.body), node.span)
-
-    def fail_operator(self, node: Reduction) -> None:
-        op, place = node.op, head(node.span, node.op)
-        if op in self.symbols.tensors:
-            self.source.fail(
-                f"An operator is missing after {show(self.source, Read(op, ()))[:-2]}[...].",
-                place,
-                "Write products with *.",
-            )
-        guess = did_you_mean(op, [*REDUCTIONS, "softmax"])
-        self.source.fail(
-            f"No reduction {op}{guess or '.'}", place, f"Reductions: {', '.join((*REDUCTIONS, 'softmax'))}."
-        )
 
     def condition(self, node: Any, where: str) -> Any:
         """An expression where a condition is expected."""
@@ -321,10 +258,3 @@ def bare_index(node: Any) -> str:
     while isinstance(node, Group):
         node = node.body
     return node.name if isinstance(node, Index) else ""
-
-
-def usage(function: str) -> str:
-    """How a function is called."""
-    if function == "where":
-        return "where(condition, a, b)"
-    return f"{function}(a, b)" if FUNCTIONS[function] == 2 else f"{function}(...)"

@@ -9,6 +9,7 @@ import keyword
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from tensorc.errors import Span
 from tensorc.grammar.characters import describe_character, keyword_hint
@@ -74,7 +75,9 @@ class _Nesting:
     def _close(self, token: Token) -> None:
         if not self.open:
             self.source.fail(
-                f"This {token.value} closes nothing.", token.span, f"Remove it, or open a {OPENING[token.type]}."
+                f"This {token.value} closes nothing.",
+                token.span,
+                f"Remove it, or open a {OPENING[token.type]}.",
             )
         opener, run = self.open.pop()
         if opener.value != OPENING[token.type]:
@@ -100,7 +103,9 @@ def scan(source: Source) -> list[Token]:
     """
     text = source.text or ""
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        source.fail(f"The text is longer than {MAX_BYTES // 1024} KiB.", Span(1, 1, 1, 2), "Split it into files.")
+        source.fail(
+            f"The text is longer than {MAX_BYTES // 1024} KiB.", Span(1, 1, 1, 2), "Split it into files."
+        )
     tokens: list[Token] = []
     nesting = _Nesting(source)
     layout = _Layout(source)
@@ -126,7 +131,7 @@ def scan(source: Source) -> list[Token]:
     return tokens
 
 
-def _fail_unclosed(source: Source, opener: Token) -> None:
+def _fail_unclosed(source: Source, opener: Token) -> NoReturn:
     close = ")" if opener.value == "(" else "]"
     source.fail(f"This {opener.value} is never closed.", opener.span, f"Add the missing {close}.")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tensorc.errors import ShapeError, Span
-from tensorc.grammar.names import Symbol, Symbols
+from tensorc.grammar.names import Symbol
 from tensorc.grammar.show import show
-from tensorc.grammar.source import Source
 from tensorc.grammar.syntax import Group, Name, Truth
+from tensorc.grammar.words import WordErrors
 from tensorc.ir import (
     Add,
     Call,
@@ -31,17 +31,12 @@ if TYPE_CHECKING:
 INTEGER = (Const, Name, Add, Mul, Neg, FloorDiv, Mod, Call, Read, Group)
 
 
-class Subscripts:
+class Subscripts(WordErrors):
     """The part of resolving that deals with what stands inside the [ ] of a read."""
 
-    symbols: Symbols
-    source: Source
     out: Resolved
 
     def index(self, node: Name) -> Index:
-        raise NotImplementedError
-
-    def check_bare_word(self, node: Name) -> None:
         raise NotImplementedError
 
     def axis(self, symbol: Symbol, axis: int, node: Any) -> Any:
@@ -108,7 +103,9 @@ class Subscripts:
             if isinstance(link, (FloorDiv, Mod)):
                 divisor = self.subscript(link.denominator)
                 if constant(divisor) == 0:
-                    self.source.fail("This divides by 0.", link.span, "Divide by a positive integer or a size.")
+                    self.source.fail(
+                        "This divides by 0.", link.span, "Divide by a positive integer or a size."
+                    )
                 result = type(link)(result, divisor, span=link.span)
             elif isinstance(link, Add):
                 result = flat_add((result, *(self.subscript(t) for t in link.terms[1:])), link.span)
@@ -116,14 +113,14 @@ class Subscripts:
                 result = flat_mul((result, *(self.subscript(f) for f in link.factors[1:])), link.span)
         return result
 
-    def fail_data(self, node: Read) -> None:
+    def fail_data(self, node: Read) -> NoReturn:
         self.source.fail(
             f"{node.tensor} holds data; an axis is indexed by indices, sizes and integers.",
             node.span,
             "Gather before the call.",
         )
 
-    def fail(self, node: Any, hint: str) -> None:
+    def fail(self, node: Any, hint: str) -> NoReturn:
         shown = show(self.source, node)
         self.source.fail(f"`{shown}` cannot index an axis.", getattr(node, "span", None), hint)
 
@@ -186,8 +183,9 @@ def check_constant(symbol: Symbol, axis: int, value: int, span: Span | None) -> 
     size = axes[axis].coefficient if axes is not None and not axes[axis].names else None
     if value >= 0 and (size is None or value < size):
         return
-    where = f" (line {span.line})" if span else ""
+    line = f" (line {span.line})" if span else ""
+    last = "" if size is None else f" to {size - 1}"
     raise ShapeError(
-        f"{symbol.shown()} is read at {value} on axis {axis + 1}{where}, which is outside it: positions count "
-        f"from 0{'' if size is None else f' to {size - 1}'}, and the last is written {symbol.name}[..., n - 1]."
+        f"{symbol.shown()} is read at {value} on axis {axis + 1}{line}, which is outside it: positions "
+        f"count from 0{last}, and the last one of n is n - 1."
     )

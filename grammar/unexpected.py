@@ -48,7 +48,9 @@ def _found(token: Token) -> str:
     return token.value if len(token.value) <= 40 else token.value[:37] + "..."
 
 
-def _special(token: Token, before: Token | None, accepts: set[str], signature: bool) -> tuple[str, str] | None:
+def _special(
+    token: Token, before: Token | None, accepts: set[str], signature: bool
+) -> tuple[str, str] | None:
     """Mistakes with a name of their own."""
     last = before.type if before else ""
     at_end = token.type in ("_NEWLINE", "$END")
@@ -57,9 +59,15 @@ def _special(token: Token, before: Token | None, accepts: set[str], signature: b
     if last in ("COLON", "_NEWLINE") and (token.type == "DEF" or token.type == "$END"):
         return "This program has no equations.", "Define every output under the def: o[i] = q[i]."
     if token.type == "COLON":
-        return "There are no slices here.", "Name an index for every axis: q[i, c]; a range is a condition: 0 <= j < i."
+        return (
+            "There are no slices here.",
+            "Name an index for every axis: q[i, c]; a range is a condition: 0 <= j < i.",
+        )
     if token.type == "EQUAL" and "COMPARE" in accepts:
-        return "= defines; it does not compare.", "Equality is written ==. Each equation stands on a line of its own."
+        return (
+            "= defines; it does not compare.",
+            "Equality is written ==. Each equation stands on a line of its own.",
+        )
     if token.type == "PLUS" and last != "NAME":
         return "There is no prefix +.", "Leave it out. A line continues only inside brackets."
     if last == "_NEWLINE":
@@ -104,13 +112,21 @@ def _special_signature(token: Token, last: str, accepts: set[str], at_end: bool)
 def _general(token: Token, before: Token | None, accepts: set[str], signature: bool) -> tuple[str, str]:
     after = f" after {_found(before)}" if before is not None and before.type != "_NEWLINE" else ""
     ends = token.type in ("_NEWLINE", "$END")
-    message = f"The line ends{after} too early." if ends else f"{_found(token)} cannot stand{after or ' here'}."
+    message = (
+        f"The line ends{after} too early." if ends else f"{_found(token)} cannot stand{after or ' here'}."
+    )
     wanted = []
     if {"NAME", "NUMBER", "LPAR"} <= accepts:
         wanted.append("a number, a name, a read such as q[i, c], a function, a sum or (")
     elif not signature and OPERATORS <= accepts | {"NOT"}:
         wanted.append("an operator")
-    wanted += [] if len(wanted) and "NAME" in accepts else [
-        text for kind, text in LITERALS.items() if kind in accepts and not (wanted and kind in OPERATORS | {"LSQB", "LPAR"})
-    ]
+    wanted += (
+        []
+        if len(wanted) and "NAME" in accepts
+        else [
+            text
+            for kind, text in LITERALS.items()
+            if kind in accepts and not (wanted and kind in OPERATORS | {"LSQB", "LPAR"})
+        ]
+    )
     return message, f"Here can stand {', or '.join(wanted)}." if wanted else "Remove it."

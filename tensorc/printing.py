@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from tensorc.implied import Rules, stands_bare
 from tensorc.ir import (
     Add,
     And,
@@ -36,7 +37,6 @@ from tensorc.ir import (
     Softmax,
     TensorDecl,
     Where,
-    walk,
 )
 
 ADD, MUL, UNARY, POWER, ATOM = range(5)
@@ -51,7 +51,10 @@ def print_program(program: Program) -> str:
     def f(q[n, d], k[n, d]) -> s[n, n]:
         s[i, j] = q[i, c] * k[j, c]
     """
-    parameters = [*map(_declaration, program.inputs), *(f"{name}={value}" for name, value in program.defaults)]
+    parameters = [
+        *map(_declaration, program.inputs),
+        *(f"{name}={value}" for name, value in program.defaults),
+    ]
     outputs = ", ".join(map(_declaration, program.outputs))
     lines = [f"def {program.name}({', '.join(parameters)}) -> {outputs}:"]
     return "\n".join(lines + [f"    {print_equation(equation)}" for equation in program.equations]) + "\n"
@@ -65,7 +68,7 @@ def print_equation(equation: Equation) -> str:
     'o[i] = sum[c](q[i, c])'
     """
     left = [bind.name for bind in equation.left]
-    printer = _Printer(set(left) | _on_axis(equation.body))
+    printer = _Printer(set(left) | stands_bare(equation.body))
     return f"{equation.target}[{', '.join(left)}] = {printer.group(equation.body)}"
 
 
@@ -75,7 +78,7 @@ def print_expr(expr: Expr) -> str:
     >>> print_expr(Mul((Add((Index("i"), Neg(Const(1)))), Read("g", ()))))
     '(i - 1) * g'
     """
-    return _Printer(_on_axis(expr), explicit=True).expr(expr, ADD)
+    return _Printer(stands_bare(expr), explicit=True).expr(expr, ADD)
 
 
 def print_cond(cond: Cond) -> str:
@@ -84,16 +87,11 @@ def print_cond(cond: Cond) -> str:
     >>> print_cond(And((Compare("<=", Index("u"), Index("j")), Compare("<", Index("j"), Index("i")))))
     'u <= j < i'
     """
-    return _Printer(_on_axis(cond), explicit=True).cond(cond, OR)
+    return _Printer(stands_bare(cond), explicit=True).cond(cond, OR)
 
 
 def _declaration(tensor: TensorDecl) -> str:
     return f"{tensor.name}[{', '.join(map(str, tensor.axes))}]"
-
-
-def _on_axis(node: Expr | Cond) -> set[str]:
-    """The indices that stand bare on an axis."""
-    return {s.name for n in walk(node) if isinstance(n, Read) for s in n.subscripts if isinstance(s, Index)}
 
 
 @dataclass(slots=True)
@@ -102,7 +100,10 @@ class _Printer:
 
     on_axis: set[str]
     explicit: bool = False
-    facts: dict[int, _Letters] = field(default_factory=dict)
+    rules: Rules = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rules = Rules(self.on_axis)
 
     def group(self, node: Expr) -> str:
         """An expression with brackets, or nothing, around it."""
@@ -110,7 +111,7 @@ class _Printer:
 
     def expr(self, node: Expr, least: int) -> str:
         """An expression in parentheses if it binds looser than `least`."""
-        if not self.explicit and isinstance(node, Reduce) and least <= MUL and self.is_implied(node):
+        if not self.explicit and isinstance(node, Reduce) and least <= MUL and self.rules.is_implied(node):
             node = node.body
         text, level = self.open(node)
         return text if level >= least else f"({text})"
@@ -123,9 +124,9 @@ class _Printer:
             case Size(name=name) | Index(name=name):
                 return name, ATOM
             case Read(tensor=tensor, subscripts=subscripts):
-                return tensor + (f"[{self.list(subscripts)}]" if subscripts else ""), ATOM
+                return tensor + (f"[{self.row(subscripts)}]" if subscripts else ""), ATOM
             case Call():
-                return f"{node.function}({self.list(node.arguments)})", ATOM
+                return f"{node.function}({self.row(node.arguments)})", ATOM
             case Neg(operand=operand):
                 return f"-{self.atom(operand, UNARY)}", UNARY
             case Add(terms=terms):
@@ -144,13 +145,13 @@ class _Printer:
             case Iverson(condition=condition):
                 return f"[{self.cond(condition, OR)}]", ATOM
             case Where():
-                choices = self.list((node.then, node.otherwise))
+                choices = self.row((node.then, node.otherwise))
                 return f"where({self.cond(node.condition, OR)}, {choices})", ATOM
             case Softmax(over=over):
                 names = [b.name for b in over]
                 return f"softmax[{self.domain(names, node.domain)}]({self.group(node.body)})", ATOM
             case Reduce():
-                names = self.listed(node)
+                names = self.rules.listed(node)
                 return f"{node.op}[{self.domain(names, node.domain)}]({self.group(node.body)})", ATOM
         raise TypeError(f"not an expression: {node!r}")
 
@@ -161,7 +162,7 @@ class _Printer:
 
     def base(self, node: Expr) -> str:
         """The base of a power: a group of its own, so that a sum may be left out in its parentheses."""
-        if not self.explicit and isinstance(node, Reduce) and self.is_implied(node):
+        if not self.explicit and isinstance(node, Reduce) and self.rules.is_implied(node):
             return f"({self.open(node.body)[0]})"
         return self.atom(node, ATOM)
 
@@ -174,7 +175,7 @@ class _Printer:
                 text += f" + {self.expr(term, MUL)}"
         return text
 
-    def list(self, nodes: Iterable[Expr]) -> str:
+    def row(self, nodes: Iterable[Expr]) -> str:
         return ", ".join(self.group(node) for node in nodes)
 
     # Conditions: every sum in them is explicit.
@@ -211,96 +212,6 @@ class _Printer:
 
     def domain(self, names: list[str], conditions: tuple[Cond, ...]) -> str:
         return ", ".join([*names, *(self.cond(c, OR) for c in conditions)])
-
-    # What the rules of the language restore.
-
-    def listed(self, node: Reduce) -> list[str]:
-        """The bare names that a domain needs so that it binds exactly `binds`, in that order."""
-        binds = [b.name for b in node.binds]
-        mentioned = [n for n in self.letters(*node.domain) if n in set(binds)]
-        nested = any(isinstance(n, (Reduce, Softmax)) for c in node.domain for n in walk(c))
-        if mentioned == binds and all(name in self.on_axis for name in binds) and not nested:
-            return []
-        return binds
-
-    def letters(self, *nodes: Expr | Cond) -> list[str]:
-        """Free indices in the order of first occurrence."""
-        found: dict[str, None] = {}
-        for node in nodes:
-            found.update(self.facts_of(node).first)
-        return list(found)
-
-    def is_implied(self, node: Reduce) -> bool:
-        """Whether the implicit-sum rule puts back exactly this sum around its body."""
-        if node.op != "sum" or node.domain or not isinstance(node.body, (Mul, Div, FloorDiv, Mod)):
-            return False
-        parts = [self.facts_of(part) for part in _factors(node.body)]
-        binds = {b.name for b in node.binds}
-        if not binds <= self.on_axis or any(binds & part.taken for part in parts):
-            return False
-        counts = {name: sum(name in part.first for part in parts) for name in binds}
-        order = [name for name in self.letters(node.body) if name in binds]
-        return all(c > 1 for c in counts.values()) and order == [b.name for b in node.binds]
-
-    def facts_of(self, node: Expr | Cond) -> _Letters:
-        found = self.facts.get(id(node))
-        if found is None:
-            found = self.facts[id(node)] = _letters(self, node)
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Letters:
-    """`first`: the free indices, in order of first occurrence. `taken`: those that would not reach a
-    sum around the node if they were not bound, for a smaller group or the domain of a reduction takes them."""
-
-    first: dict[str, None]
-    taken: frozenset[str]
-
-
-def _letters(printer: _Printer, node: Expr | Cond) -> _Letters:
-    from tensorc.ir import children
-
-    if isinstance(node, Index):
-        return _Letters({node.name: None}, frozenset())
-    below = [printer.facts_of(child) for child in children(node)]
-    first: dict[str, None] = {}
-    taken: frozenset[str] = frozenset()
-    if isinstance(node, Softmax):
-        first.update(dict.fromkeys(b.name for b in node.over))
-    for part in below:
-        first.update(part.first)
-        taken |= part.taken
-    if isinstance(node, Read):
-        taken = frozenset()
-    if isinstance(node, Softmax):
-        taken -= {b.name for b in node.over}
-    if isinstance(node, Reduce):
-        mentioned = {name for part in below[:-1] for name in part.first}
-        bound = {b.name for b in node.binds}
-        first = {name: None for name in first if name not in bound}
-        taken = (taken | mentioned) - bound
-    if isinstance(node, (Mul, Div, FloorDiv, Mod)):
-        counts: dict[str, int] = {}
-        for factor in _factors(node):
-            for name in printer.facts_of(factor).first:
-                counts[name] = counts.get(name, 0) + 1
-        taken |= {name for name, count in counts.items() if count > 1}
-    return _Letters(first, taken)
-
-
-def _factors(node: Expr) -> list[Expr]:
-    """The factors of a term: along its left-nested chain of * / // %."""
-    found: list[Expr] = []
-    while True:
-        if isinstance(node, Mul):
-            found.extend(reversed(node.factors[1:]))
-            node = node.factors[0]
-        elif isinstance(node, (Div, FloorDiv, Mod)):
-            found.append(node.denominator)
-            node = node.numerator
-        else:
-            return [node, *reversed(found)]
 
 
 def _number(value: int | Fraction) -> tuple[str, int]:
