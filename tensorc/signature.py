@@ -81,20 +81,28 @@ def _fail(line: str, place: int, message: str, hint: str) -> NoReturn:
 
 
 def _moved(error: LanguageError, line: str, arrow: int) -> LanguageError:
-    """The same error with its place in the header."""
+    """The same error with its place in the header; what was put around the header is not named."""
     if error.column is None:
         return error
     column = error.column - len(_BEFORE)
+    message, hint = error.message, error.hint
+    end = len(line) + len(_BETWEEN) - len("->") + 1
+    if column in (arrow + 1, end):
+        part = "inputs" if column <= arrow + 1 else "outputs"
+        message = f"The {part} of the header are incomplete here."
+        hint = f"A tensor is q[n, d], a scalar g[], a size with its number w=64. {_EXAMPLE}"
+    elif "the ( opened" in message:
+        message, hint = "This ] closes nothing.", "Remove it, or open a [."
     if column > arrow + 1:
         column -= len(_BETWEEN) - len("->")
     column = min(max(column, 1), len(line) + 1)
     width = max(1, (error.end_column or 0) - error.column)
     return LanguageError(
-        error.message,
+        message,
         line=1,
         column=column,
         end_column=column + width,
         source_line=line,
-        hint=error.hint,
+        hint=hint,
         file="header",
     )

@@ -8,9 +8,12 @@ from typing import Any
 
 from tensorc.errors import LanguageError
 from tensorc.grammar.syntax import Assignment, Definition, Group
-from tensorc.ir import Div, FloorDiv, Mod, Mul
+from tensorc.ir import REDUCTIONS, Div, FloorDiv, Mod, Mul
 from tensorc.trace_text import show
 from tensorc.trace_walk import letters_below, walk
+
+_AT = re.compile(r" at [0-9]+:[0-9]+")
+_REDUCTION = re.compile(rf"\b({'|'.join(REDUCTIONS)}|softmax)\[([^\]]+)\](?:\(\.\.\.\))?")
 
 
 def traced_error(
@@ -20,7 +23,7 @@ def traced_error(
     if error.line is None or error.column is None:
         return error
     number = error.line - 2  # the signature stands on line 1
-    message, hint = error.message, error.hint
+    message, hint = _AT.sub("", error.message), error.hint
     statement = definition.statements[number] if 0 <= number < len(definition.statements) else None
     if isinstance(statement, Assignment):
         hint = _dropped_parentheses(error, statement) or hint
@@ -29,7 +32,8 @@ def traced_error(
                 " [...] on an expression defines a tensor with these axes, it does not replace letters: "
                 "define it once, s = (...)[i, j], and read that, s[i, u]."
             )
-    return LanguageError("\n".join([message, *_picture(error), *_place(number, places)]), hint=hint.strip())
+    hint = _REDUCTION.sub(r"tensorc.\1(..., \2)", hint.strip())
+    return LanguageError("\n".join([message, *_picture(error), *_place(number, places)]), hint=hint)
 
 
 def _picture(error: LanguageError) -> Iterator[str]:

@@ -208,11 +208,12 @@ class Tensor(Operand):
     def node(self) -> Node:
         self.check_trace()
         if self.axes:
-            letters = self.trace.unused_letters(len(self.axes))
-            raise LanguageError(
-                f"{self!r} has {_axes(len(self.axes))}, read with none.",
-                hint=f"Read it at indices: {self.label}[{', '.join(letters)}].",
-            )
+            letters = ", ".join(self.trace.unused_letters(len(self.axes)))
+            hint = f"Read it at indices: {self.label}[{letters}]."
+            if not self.kind:
+                hint = f"[{', '.join(self.axes)}] on an expression defines a tensor, on a tensor reads it. "
+                hint += "Define it once, s = (...)[i, j], and use s[i, j] or s[u, j]."
+            raise LanguageError(f"{self!r} has {_axes(len(self.axes))}, read with none.", hint=hint)
         return Node(Name(self.token), 1)
 
     def __getitem__(self, subscripts: object) -> Any:

@@ -19,7 +19,7 @@ from tensorc.trace_state import RESERVED, Trace, is_name, running, user_frame
 from tensorc.trace_text import label, write
 from tensorc.trace_walk import letters_of
 
-_PROTOCOL = re.compile(r"object is not iterable|does not support ufuncs|argument of type '\w+' is not")
+_PROTOCOL = re.compile(r"object is not (iterable|a container)|does not support ufuncs")
 _LETTERS = tuple("ijluabcfghprstxyzmnkoqvwde") + tuple(f"i{k}" for k in range(100))
 
 

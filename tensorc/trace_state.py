@@ -1,7 +1,7 @@
 """What a trace remembers while the user's function runs: its tensors, its equations and where they stand.
 
 The running trace is a context variable, so traces may nest and run in several threads at once. Tensors
-are known by a token (`%3`) until the trace ends: only then are all letters known, and names can be given.
+are known by a token (`w%3`) until the trace ends: only then are all letters known, and names can be given.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Trace:
 
     def add(self, tensor: Tensor) -> str:
         """Registers a tensor; its token."""
-        token = f"%{len(self.tensors)}"
+        token = f"{tensor.label}%{len(self.tensors)}"
         self.tensors[token] = tensor
         return token
 

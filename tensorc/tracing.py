@@ -1,7 +1,7 @@
 """The vocabulary of the Python front end: indices, sizes, tensors, reductions and functions.
 
     @tensorc.jit("q[n, d], k[n, d], v[n, e] -> o[n, e]")
-    def linear_attention(q, k, v):
+    def causal(q, k, v):
         i, j, c, x = tensorc.indices("i j c x")
         return tensorc.sum(q[i, c] * k[j, c] * v[j, x], j <= i)[i, x]
 
@@ -62,7 +62,7 @@ def indices(*names: str) -> Any:
     >>> i - 2 < j
     i - 2 < j
     """
-    made = [_letter(name, "index") for name in _split(names, "indices")]
+    made = [_letter(name, "an index") for name in _split(names, "indices")]
     return SoleIndex(made[0]) if len(made) == 1 else tuple(OneOfIndices(name) for name in made)
 
 
@@ -73,7 +73,7 @@ def sizes(*names: str) -> Any:
     >>> sqrt(d)
     sqrt(d)
     """
-    made = [_letter(name, "size") for name in _split(names, "sizes")]
+    made = [_letter(name, "a size") for name in _split(names, "sizes")]
     return SoleSize(made[0]) if len(made) == 1 else tuple(OneOfSizes(name) for name in made)
 
 
@@ -88,7 +88,7 @@ def tensor(name: str) -> Tensor:
             f"tensor({name!r}) outside of a trace.",
             hint="Make tensors in a function under @tensorc.jit; an array is an argument of it.",
         )
-    _letter(name, "tensor")
+    _letter(name, "a tensor")
     for other in trace.tensors.values():
         if other.label == name and other.kind:
             raise LanguageError(f"There is a tensor {name} already.", hint="Every tensor needs its own name.")
@@ -110,7 +110,7 @@ def _split(names: tuple[object, ...], what: str) -> list[str]:
 def _letter(name: object, what: str) -> str:
     if not isinstance(name, str) or not is_name(name):
         why = "the name of a function" if name in RESERVED else "not an ASCII name, or a Python keyword"
-        raise LanguageError(f"{name!r} cannot name a {what}: it is {why}.", hint="Choose another name.")
+        raise LanguageError(f"{name!r} is no name for {what}: it is {why}.", hint="Choose another name.")
     return name
 
 
