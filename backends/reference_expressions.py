@@ -96,7 +96,8 @@ class Evaluator:
 
     def evaluate(self, node: Node, env: Env, mode: str = NUMBER) -> Value:
         """The value of an expression, or of a condition as booleans, for the positions in `env`."""
-        stack, result = [self._visit(node, env, mode)], None
+        stack = [self._visit(node, env, mode)]
+        result: Value | None = None
         while stack:
             try:
                 child = stack[-1].send(result)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ def gather(array: Array, lengths: Sequence[int], subscripts: Sequence[Value]) ->
     indices, positions = align(subscripts)
     shape = np.broadcast_shapes(*(p.shape for p in positions), (1,) * len(indices))
     inside: Any = np.ones(shape, bool)
-    clipped = []
+    clipped: list[Any] = []
     for position, length in zip(positions, lengths, strict=True):
         if position.dtype.kind == "f" and not np.isfinite(position).all():
             raise ShapeError("A subscript divides by zero.")
@@ -27,7 +27,7 @@ def gather(array: Array, lengths: Sequence[int], subscripts: Sequence[Value]) ->
     if 0 in lengths:
         batch = array.shape[: array.ndim - len(lengths)]
         return Value(indices, np.zeros(batch + shape, array.dtype))
-    picked = array[(..., *clipped)]
+    picked = array[tuple([..., *clipped])]
     if inside.all():
         return Value(indices, picked)
     return Value(indices, np.where(inside, picked, np.zeros((), array.dtype)))

@@ -179,8 +179,9 @@ def _dense(
         rows = []
         for position in range(len(env[index])):
             inner = {**env, index: env[index][position : position + 1]}
-            fixed = [[_row(v, index, position) for v in group] for group in (factors, masks)]
-            rows.append(_dense(numbers, *fixed, bound, inner))
+            some = [_row(factor, index, position) for factor in factors]
+            where = [_row(mask, index, position) for mask in masks]
+            rows.append(_dense(numbers, some, where, bound, inner))
         axis = len(batch) + rows[0].indices.index(index)
         shapes = np.broadcast_shapes(*(row.array.shape for row in rows))
         return Value(

@@ -143,7 +143,7 @@ def close_to(name: object, names: Collection[str]) -> str:
 
     close = get_close_matches(str(name), names, 1, 0.5)
     if close:
-        return f"; did you mean {close[0]}"
+        return f"; did you mean {close[0]}?"
     return f" (there are: {', '.join(names)})." if names else "."
 
 

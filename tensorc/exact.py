@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_quiet = np.errstate(all="ignore")
 
 
 class RescaleNeeded(Exception):
@@ -81,6 +82,7 @@ class Exact:
         self.seed = seed
         self.scale = scale
         self.undefined = undefined
+        self._long = False  # whether a number was too long to be computed
         self._maps: dict[tuple[str, ...], int] = {}
 
     def at(self, dtype: np.dtype[Any]) -> Numbers:
@@ -95,28 +97,35 @@ class Exact:
     def constant(self, value: int | Fraction, *, given: bool = False) -> Array:
         return as_object(value)
 
+    @_quiet
     def add(self, left: Array, right: Array) -> Array:
         return as_object(native(np.add, ADD, left, right))
 
+    @_quiet
     def multiply(self, left: Array, right: Array) -> Array:
         return as_object(native(np.multiply, MULTIPLY, left, right))
 
     def negative(self, operand: Array) -> Array:
         return as_object(np.negative(operand))
 
+    @_quiet
     def divide(self, left: Array, right: Array) -> Array:
         return as_object(DIVIDE(left, right))
 
+    @_quiet
     def floor_divide(self, left: Array, right: Array) -> Array:
         return as_object(FLOOR(left, right))
 
+    @_quiet
     def remainder(self, left: Array, right: Array) -> Array:
         return as_object(REMAINDER(left, right))
 
+    @_quiet
     def power(self, base: Array, exponent: Array) -> Array:
         """Integer powers are exact; others are a pseudo-random map of base and exponent."""
         return as_object(np.frompyfunc(self._power, 2, 1)(base, exponent))
 
+    @_quiet
     def apply(self, function: str, *arrays: Array) -> Array:
         arrays = tuple(map(as_exact, arrays))
         if function in EXACT_FUNCTIONS:
@@ -141,7 +150,7 @@ class Exact:
         if function == "log" and values[0] == 0:
             return -INF
         self._need_seed(function)
-        key = (function, *(str(x) for x in values))
+        key = (function, *map(_text, values))
         found = self._maps.get(key)
         if found is None:
             digest = blake2b(repr((self.seed, key)).encode(), digest_size=8).digest()
@@ -149,6 +158,7 @@ class Exact:
             found = self._maps[key] = number if number < 0 else number + 1
         return found
 
+    @_quiet
     def reduce(self, op: str, array: Array, mask: Array, axes: tuple[int, ...]) -> Array:
         """Like a float reduction; logsumexp is the map `log` of the exact sum of 2 ** (scale * a), so that
         the same sum found block by block gives the same value."""
@@ -172,6 +182,7 @@ class Exact:
         except OverflowError:
             return as_object(safe.reduce(flat, axis=-1, initial=start))
 
+    @_quiet
     def softmax(self, array: Array, mask: Array, axes: tuple[int, ...]) -> Array:
         """Exact: 2 ** (scale * a) over its sum. 0 outside the mask, and everywhere if it is empty."""
         powers = self.exp(as_object(np.where(mask, array, -INF)))
@@ -183,9 +194,11 @@ class Exact:
         return not any(isinstance(x, float) and not math.isfinite(x) for x in array.flat)
 
     def settle(self, array: Array) -> Array:
-        """The result itself; raises `ResampleNeeded` if an element is undefined and must not be."""
-        if self.undefined == "resample" and any(isinstance(x, float) and x != x for x in array.flat):
-            raise ResampleNeeded("a result is undefined: a zero denominator, or too large a number")
+        """The result itself; raises `ResampleNeeded` if an element is undefined and must not be, or may
+        be so only because a number was too long."""
+        if self.undefined == "resample" or self._long:
+            if any(isinstance(x, float) and x != x for x in array.flat):
+                raise ResampleNeeded("a result is undefined: a zero denominator, or too long a number")
         return array
 
     def _exp(self, value: Any) -> Any:
@@ -193,13 +206,16 @@ class Exact:
             return 0 if value == -INF else value
         exponent = int(value * self.scale)
         if abs(exponent) > LARGEST_EXPONENT:
+            self._long = True
             return NAN
         return 1 << exponent if exponent >= 0 else Fraction(1, 1 << -exponent)
 
     def _power(self, base: Any, exponent: Any) -> Any:
         if isinstance(exponent, Fraction) and exponent.denominator != 1:
             return self.map("**", base, exponent)
-        return power(base, exponent)
+        result = power(base, exponent)
+        self._long |= result != result and base == base and base != 0
+        return result
 
     def _need_seed(self, function: str) -> None:
         if self.seed is None:
@@ -225,3 +241,8 @@ def rescaled(run: Callable[[Exact], T], seed: int, *, undefined: str = "resample
         except RescaleNeeded as needed:
             scale = math.lcm(scale, needed.denominator)
     raise ResampleNeeded(f"the arguments of exp have no common denominator up to {scale}")
+
+
+def _text(value: Any) -> str:
+    """A number as text, however long: hexadecimal has no limit."""
+    return str(value) if isinstance(value, float) else f"{value.numerator:x}/{value.denominator:x}"
