@@ -70,7 +70,7 @@ class Jit:
     def __init__(
         self, function: Function, signature: Signature | None, name: str | None, options: Mapping[str, Any]
     ) -> None:
-        from tensorc.trace_program import program_name
+        from tensorc.trace_program import checked_name, program_name
 
         if not callable(function):
             raise LanguageError(
@@ -79,7 +79,7 @@ class Jit:
             )
         self._function = function
         self._signature = signature
-        self._name = name or program_name(function)
+        self._name = program_name(function) if name is None else checked_name(name)
         self._options = dict(options)
         self._first: tuple[Any, ...] = ()
         self._operators: dict[object, Any] = {}
@@ -87,13 +87,8 @@ class Jit:
         self._shape = inspect.signature(function)
         self._parameters = self._shape.parameters
         functools.update_wrapper(self, function)
-        for declaration in signature.inputs if signature is not None else ():
-            if declaration.name not in self._parameters:
-                raise LanguageError(
-                    f"The header names the input {declaration.name}, which is no parameter of "
-                    f"{self._name}({', '.join(self._parameters)}).",
-                    hint="Every input of the header is a parameter of the function, by name.",
-                )
+        if signature is not None:
+            _check_parameters(self._name, signature, self._parameters)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Jit:
         """As a method: `self` is the first constant. The traces are shared."""
@@ -208,6 +203,26 @@ class Jit:
         if sizes:
             options["sizes"] = {**(options.get("sizes") or {}), **sizes}
         return compile(program, **options)
+
+
+def _check_parameters(
+    name: str, signature: Signature, parameters: Mapping[str, inspect.Parameter]
+) -> None:
+    """The header's inputs are parameters; a size with a number has no other default."""
+    for declaration in signature.inputs:
+        if declaration.name not in parameters:
+            raise LanguageError(
+                f"The header names the input {declaration.name}, which is no parameter of "
+                f"{name}({', '.join(parameters)}).",
+                hint="Every input of the header is a parameter of the function, by name.",
+            )
+    for size, number in signature.defaults.items():
+        default = parameters[size].default if size in parameters else inspect.Parameter.empty
+        if default is not inspect.Parameter.empty and default != number:
+            raise LanguageError(
+                f"{size} is {number} in the header and {default!r} among the parameters of {name}.",
+                hint=f"Write one of them: {size} without a default, or no {size} in the header.",
+            )
 
 
 def _is_array(value: object) -> bool:

@@ -17,6 +17,7 @@ from tensorc.trace_misuse import Misuse, no_operand
 from tensorc.trace_node import ATOM, NEGATION, PRODUCT, Node, grouped, joined, number
 from tensorc.trace_state import Trace, assigned_name, current, distinct_names, user_frame
 from tensorc.trace_text import show
+from tensorc.trace_walk import SizeName, walk
 
 
 def operand(value: object) -> Node:
@@ -178,7 +179,7 @@ class Size(Letter):
         trace = current()
         if trace is not None:
             trace.check_size(self._name)
-        return Node(Name(self._name), 1)
+        return Node(SizeName(self._name), 1)
 
 
 class Tensor(Operand):
@@ -244,9 +245,19 @@ class Tensor(Operand):
                 f"{twice} stands twice on the left.", hint="The left side holds distinct index names."
             )
         body = operand(value)
+        _check_letters(self.trace, body.tree)
         self.axes = tuple(name.name for name in left)
         equation = Assignment(self.token, tuple(left), body.tree)
         self.trace.state(equation, body.tokens + 2 * len(left) + 4, user_frame())
+
+
+def _check_letters(trace: Trace, tree: Any) -> None:
+    """Indices and sizes of an expression that was made before this trace ran."""
+    for node in walk(tree):
+        if isinstance(node, SizeName):
+            trace.check_size(node.name)
+        elif isinstance(node, Name) and "%" not in node.name:
+            trace.check_index(node.name)
 
 
 def _axes(count: int) -> str:

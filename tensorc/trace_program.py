@@ -70,7 +70,7 @@ def record(
 ) -> Recording:
     """Runs the function on traced tensors: what it wrote, with all names final."""
     signature = parse_header(header) if isinstance(header, str) else header
-    program = name or program_name(function)
+    program = checked_name(name) if name is not None else program_name(function)
     values = dict(constants or {})
     state = _start(program, signature)
     with running(state):
@@ -89,6 +89,13 @@ def lower_recording(recording: Recording) -> Program:
         return lower(definitions, text=recording.text, name=recording.definition.name)
     except LanguageError as error:
         raise traced_error(error, recording.definition, recording.places, recording.opened) from None
+
+
+def checked_name(name: object) -> str:
+    """A name for a program, as given; a LanguageError if the language does not allow it."""
+    if isinstance(name, str) and is_name(name):
+        return name
+    raise LanguageError(f"{name!r} is no name for a program.", hint="Use ASCII letters, digits and _.")
 
 
 def program_name(function: Callable[..., Any]) -> str:
@@ -143,7 +150,7 @@ def _arguments(
             continue
         if name in values:
             bound.arguments[name] = values[name]
-        elif signature is not None and name in signature.defaults:
+        elif signature is not None and _is_size(parameter, signature):
             bound.arguments[name] = OneOfSizes(name)
         elif _required(parameter):
             raise LanguageError(
@@ -153,6 +160,12 @@ def _arguments(
             )
     bound.arguments = {n: bound.arguments[n] for n in names if n in bound.arguments}
     return bound
+
+
+def _is_size(parameter: inspect.Parameter, signature: Signature) -> bool:
+    """Whether a parameter without a value is a size of the header."""
+    name = parameter.name
+    return name in signature.defaults or (_required(parameter) and name in signature.sizes)
 
 
 def _required(parameter: inspect.Parameter) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from tensorc.errors import Span
@@ -72,11 +73,11 @@ def show(node: Any) -> str:
     return "".join(writer.parts)
 
 
-def _is_chain(parts: tuple[Any, ...]) -> bool:
-    """Whether each comparison begins with what the one before ends with, so that u <= j <= i says it."""
-    if not all(isinstance(part, Compare) for part in parts):
-        return False
-    return all(before.right == after.left for before, after in zip(parts, parts[1:], strict=False))
+def _chained(parts: tuple[Any, ...]) -> tuple[Compare, ...]:
+    """The parts if each is a comparison that begins where the one before ends, as in u <= j <= i."""
+    chain = [part for part in parts if isinstance(part, Compare)]
+    joined = all(before.right == after.left for before, after in pairwise(chain))
+    return tuple(chain) if joined and len(chain) == len(parts) else ()
 
 
 class Writer:
@@ -214,8 +215,8 @@ class Writer:
             case Not():
                 self.put("not ")
                 return Not(self.expression(node.part))
-            case And(parts=parts) if _is_chain(parts):
-                return And(self.chain(parts))
+            case And() if comparisons := _chained(node.parts):
+                return And(self.chain(comparisons))
             case And() | Or():
                 word = " and " if isinstance(node, And) else " or "
                 return replace(node, parts=self.list(node.parts, word))

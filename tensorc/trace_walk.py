@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from tensorc.grammar.syntax import Assignment, CallStatement, Name, children
+
+
+@dataclass(frozen=True, slots=True)
+class SizeName(Name):
+    """The name of a size; a plain `Name` is an index or a tensor."""
 
 
 def walk(node: Any) -> Iterator[Any]:

@@ -215,7 +215,7 @@ def iverson(condition: Any, /) -> Open:
 
     >>> i, j = indices("i j")
     >>> iverson((j <= i) & (i < 4))
-    [j <= i and i < 4]
+    [j <= i < 4]
     """
     if not isinstance(condition, Condition):
         raise LanguageError(

@@ -254,6 +254,15 @@ def test_a_size_needs_no_parameter(operators):
     assert body(operators[0]) == "o[i] = x[i - w]"
 
 
+def test_a_parameter_with_the_name_of_a_size_is_the_size(operators):
+    @jit("q[n, d] -> s[n, n]")
+    def gram(q, d):
+        return (q[i, c] * q[j, c] / d)[i, j]
+
+    gram(A), gram(A, 3)
+    assert [body(o) for o in operators] == [f"s[i, j] = q[i, c] * q[j, c] / {d}" for d in ("d", "3")]
+
+
 def test_without_a_header(operators):
     @jit
     def scores(q, k, scale=1, mask=None):
@@ -325,6 +334,10 @@ def test_headers_are_checked_at_once():
         jit("q[n -> o[n]")
     with pytest.raises(LanguageError, match=r"names the input k, which is no parameter of f\(q\)"):
         jit("q[n], k[n] -> o[n]")(lambda q: q)
+    with pytest.raises(LanguageError, match="w is 4 in the header and 5 among the parameters"):
+        jit("q[n], w=4 -> o[n]")(lambda q, w=5: q)
+    with pytest.raises(LanguageError, match="'two words' is no name for a program"):
+        jit("q[n] -> o[n]", name="two words")(lambda q: q)
     with pytest.raises(LanguageError, match="A header is text"):
         jit(3)  # type: ignore[call-overload]
 

@@ -168,6 +168,44 @@ def block_tensor_train(x, A, B):
     return y
 
 
+OTHERS = {
+    "grouped": """
+        def grouped(q[g * r, n, d], k[g, n, d], v[g, n, e], r=2) -> o[g * r, n, e]:
+            p[h, i, j] = softmax[j, j <= i](q[h, i, c] * k[h // r, j, c] / sqrt(d))
+            o[h, i, x] = p[h, i, j] * v[h // r, j, x]
+        """,
+    "recurrence": """
+        def recurrence(a[n], k[n, d], v[n, e], q[n, d]) -> o[n, e], z[]:
+            S[i, c, x] = a[i] * S[i - 1, c, x] + k[i, c] * v[i, x]
+            o[i, x] = where(i % 2 == 0 and not i > 5 or a[i] < 0, q[i, c] * S[i, c, x], maximum(0, v[i, x]))
+            z[] = max[i](a[i]) - logsumexp[i, i != 1](a[i])
+        """,
+}
+
+
+def grouped(q, k, v):
+    h, i, j, c, x = tc.indices("h i j c x")
+    r, d = tc.sizes("r d")
+    p = tc.softmax(q[h, i, c] * k[h // r, j, c] / tc.sqrt(d), j, j <= i)[h, i, j]
+    return (p[h, i, j] * v[h // r, j, x])[h, i, x]
+
+
+def recurrence(a, k, v, q):
+    i, c, x = tc.indices("i c x")
+    S = tc.tensor("S")
+    S[i, c, x] = a[i] * S[i - 1, c, x] + k[i, c] * v[i, x]
+    even = (i % 2 == 0) & ~(i > 5)
+    o = tc.where(even | (a[i] < 0), q[i, c] * S[i, c, x], tc.maximum(0, v[i, x]))
+    return o[i, x], tc.max(a[i], i) - tc.logsumexp(a[i], i, i != 1)
+
+
+@pytest.mark.parametrize("function", [grouped, recurrence])
+def test_other_constructs(function):
+    text = OTHERS[function.__name__]
+    header = text.strip().splitlines()[0].removeprefix(f"def {function.__name__}(").removesuffix(":")
+    assert equivalent(trace(function, header.replace(") ->", " ->")), parse(text))
+
+
 def written(name: str) -> Any:
     return parse((EXAMPLES / f"{name}.tc").read_text(), name=name)
 

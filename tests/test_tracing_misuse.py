@@ -261,6 +261,14 @@ def test_outside_of_a_trace():
         tc.tensor("w")
 
 
+def test_expressions_made_before_the_trace_are_checked_in_it():
+    size, letter = tc.sizes("m"), tc.indices("d")
+    before, number = i - letter, size * 2
+    assert "d is a size" in failing(lambda q: (q[i, c] * before)[i, c], "q[n, d] -> o[n, d]").message
+    assert "No size m" in failing(lambda q: (q[i, c] * number)[i, c], "q[n, d] -> o[n, d]").message
+    assert str(trace(lambda q, m: (m * q[i, c] * number)[i, c], "q[n, d], m=3 -> o[n, d]"))
+
+
 def test_tensors_do_not_leave_their_trace():
     kept = SimpleNamespace()
 
