@@ -14,6 +14,7 @@ from typing import Any
 from tensorc.errors import Span
 from tensorc.grammar.domains import free_letters
 from tensorc.grammar.ranges import fail_no_axis
+from tensorc.grammar.resolve import Resolved
 from tensorc.grammar.show import show
 from tensorc.grammar.source import Source
 from tensorc.grammar.subscripts import flat_add, flat_mul
@@ -64,24 +65,26 @@ class Found:
 
 @dataclass(slots=True)
 class Sums(SumErrors):
-    """Lowers one equation. `left` are its left indices, `extent` gives the range of any index of it,
-    `on_axis` are the indices that stand on an axis; `bound` those bound at the current place."""
+    """Lowers one equation. `extent` gives the range of any index of it, `on_axis` are the indices that
+    stand on an axis, `known` the sizes and tensors; `bound` are the indices bound at the current place."""
 
     source: Source
-    left: tuple[str, ...]
+    resolved: Resolved
     extent: Callable[[str], Extent]
     on_axis: set[str]
     known: list[str]
+    left: tuple[str, ...] = ()
     bound: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.left = self.resolved.left
         self.bound = set(self.left)
 
-    def equation(self, body: Any) -> Any:
+    def equation(self) -> Any:
         """The right side. Raises `LanguageError` for a letter that no rule sums."""
-        result, found = self.group(body)
-        for name, (span, node) in found.loose.items():
-            self.fail_loose(name, span, node)
+        result, found = self.group(self.resolved.body)
+        for name, (span, _) in found.loose.items():
+            self.fail_loose(name, span)
         return result
 
     def bind(self, name: str) -> Bind:
@@ -213,7 +216,7 @@ class Sums(SumErrors):
             self.fail_binds_nothing(node, list(letters))
         for name in binds:
             if name not in self.on_axis and name not in names:
-                fail_no_axis(self.source, name, node.span, self.known)
+                fail_no_axis(self.source, name, self.resolved.letters.get(name), self.known)
         self.bound.update(binds)
         domain, found = self.domain(node)
         body, inner = self.group(node.body)
@@ -228,7 +231,7 @@ class Sums(SumErrors):
         over = list(dict.fromkeys(name.name for name in node.names)) or [self.softmax_index(node)]
         for name in over:
             if name not in self.on_axis and not node.names:
-                fail_no_axis(self.source, name, node.span, self.known)
+                fail_no_axis(self.source, name, self.resolved.letters.get(name), self.known)
         free = [name for name in over if name not in self.bound]
         self.bound.update(free)
         spans = {name.name: name.span for name in node.names}

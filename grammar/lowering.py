@@ -17,7 +17,7 @@ from tensorc.grammar.names import collect
 from tensorc.grammar.programs import choose, in_order
 from tensorc.grammar.ranges import Ranges, infer, join_axes
 from tensorc.grammar.resolve import Resolved, resolve
-from tensorc.grammar.source import Source
+from tensorc.grammar.source import Source, head
 from tensorc.grammar.syntax import Assignment, CallStatement, Definition, children
 from tensorc.ir import Add, And, Bind, Equation, Mul, Or, Program, TensorDecl
 
@@ -113,12 +113,12 @@ def _equation(ranges: Ranges, number: int, resolved: Resolved) -> Equation:
     symbols = ranges.symbols
     sums = Sums(
         symbols.source,
-        resolved.left,
+        resolved,
         lambda name: ranges.index(number, name),
         ranges.on_axis[number],
         [*symbols.sizes, *symbols.tensors],
     )
-    body = sums.equation(resolved.body)
+    body = sums.equation()
     left = tuple(Bind(name, ranges.index(number, name)) for name in resolved.left)
     equation = Equation(resolved.assignment.target, left, body, span=resolved.assignment.span)
     check_depth(symbols.source, equation)
@@ -133,7 +133,7 @@ def check_depth(source: Source, statement: Assignment | Equation) -> None:
         if depth > MAX_DEPTH:
             source.fail(
                 f"The equation of {statement.target} is more than {MAX_DEPTH} operations deep.",
-                statement.span,
+                head(statement.span, statement.target),
                 "Give an inner part a name in an equation of its own.",
             )
         below = children(node)

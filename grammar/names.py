@@ -5,11 +5,11 @@ from __future__ import annotations
 import keyword
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tensorc.errors import Span
 from tensorc.grammar.source import Source, did_you_mean, head, position
-from tensorc.grammar.syntax import Assignment, CallStatement, Declaration, Definition, Name
+from tensorc.grammar.syntax import Assignment, CallStatement, Declaration, Definition, Name, children
 from tensorc.ir import FUNCTIONS, REDUCTIONS, Extent, Program
 
 RESERVED = frozenset({*FUNCTIONS, *REDUCTIONS, "softmax", "where", "inf", "nan"})
@@ -44,7 +44,14 @@ class Symbols:
 
     def unused(self, count: int = 3) -> list[str]:
         """Letters that no size, tensor or index of the definition has."""
-        free = [c for c in LETTERS if c not in self.sizes and c not in self.tensors and c not in self.letters]
+        stack: list[Any] = [s for s in self.definition.statements if isinstance(s, Assignment)]
+        used = {*self.sizes, *self.tensors}
+        while stack:
+            node = stack.pop()
+            if isinstance(node, Name):
+                used.add(node.name)
+            stack.extend((*node.left, node.body) if isinstance(node, Assignment) else children(node))
+        free = [c for c in LETTERS if c not in used]
         return free[:count] or ["i1", "i2", "i3"][:count]
 
     def is_index(self, name: str) -> bool:

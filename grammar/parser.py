@@ -12,7 +12,7 @@ from lark.exceptions import UnexpectedToken, VisitError
 
 from tensorc.errors import LanguageError
 from tensorc.grammar.build import Builder
-from tensorc.grammar.scanner import scan
+from tensorc.grammar.scanner import Token, scan
 from tensorc.grammar.source import Source
 from tensorc.grammar.syntax import Definition
 from tensorc.grammar.unexpected import explain
@@ -48,11 +48,20 @@ def parse_definitions(text: str, file: str | None = None) -> tuple[Definition, .
                 state.feed_token(token)
                 fed += 1
             return tuple(state.feed_eof())
-        except UnexpectedToken as error:
-            raise explain(source, tokens, fed, error.accepts or set()) from None
+        except UnexpectedToken:
+            raise explain(source, tokens, fed, _accepted(parser, tokens[:fed])) from None
         except VisitError as error:
             if isinstance(error.orig_exc, LanguageError):
                 raise error.orig_exc from None
             raise
         finally:
             builder.source = Source()
+
+
+def _accepted(parser: Lark, tokens: list[Token]) -> set[str]:
+    """The types of token that may follow the given ones."""
+    state: Any = parser.parse_interactive()
+    for token in tokens:
+        state.feed_token(token)
+    accepts: set[str] = state.accepts()
+    return accepts

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tensorc.grammar.source import Source, did_you_mean, position
-from tensorc.grammar.syntax import CallStatement, Definition
+from tensorc.grammar.syntax import Assignment, CallStatement, Definition, children
+from tensorc.ir import Call
 
 
 def calls(definition: Definition) -> list[CallStatement]:
@@ -28,6 +30,8 @@ def choose(source: Source, definitions: Sequence[Definition], name: str | None) 
         return name
     called = {call.program for d in definitions for call in calls(d) if call.program != d.name}
     roots = [n for n in names if n not in called]
+    if len(roots) > 1:  # a call inside an expression is an error, but of that expression
+        roots = [n for n in roots if n not in _called_in_expressions(definitions)] or roots
     if len(roots) == 1:
         return roots[0]
     if not roots:
@@ -79,3 +83,14 @@ def in_order(source: Source, definitions: Sequence[Definition]) -> list[Definiti
                 callee = known[call.program]
                 stack.append((callee, iter(calls(callee))))
     return list(done.values())
+
+
+def _called_in_expressions(definitions: Sequence[Definition]) -> set[str]:
+    found: set[str] = set()
+    stack: list[Any] = [s.body for d in definitions for s in d.statements if isinstance(s, Assignment)]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Call):
+            found.add(node.function)
+        stack.extend(children(node))
+    return found

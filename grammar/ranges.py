@@ -212,7 +212,7 @@ def fail_no_axis(source: Source, name: str, span: Span | None, known: list[str])
     source.fail(
         f"{name} is on no axis{guess or '.'}",
         span,
-        f"A number: declare {name}=128 in the signature. "
+        f"A number: declare {name}=128 in the signature (or the input {name}[]). "
         f"An index: list it and compare it, sum[{'' if name == 'j' else 'j, '}{name}, {name} <= i](...).",
     )
 

@@ -125,7 +125,9 @@ class _Resolver(Subscripts):
         if isinstance(node, CONDITIONS):
             shown = show(self.source, node)
             self.source.fail(
-                f"`{shown}` is a condition, not a number.", node.span, f"As a number write [{shown}]."
+                f"`{shown}` is a condition; as a number write [{shown}].",
+                node.span,
+                "A condition stands in a domain, in [ ], or first in where.",
             )
         raise TypeError(f"not an expression: {node!r}")
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from tensorc.errors import Span
+from tensorc.grammar.resolve import Resolved
 from tensorc.grammar.show import show
 from tensorc.grammar.source import Source, head, position
-from tensorc.grammar.syntax import Reduction, children
-from tensorc.ir import Index
+from tensorc.grammar.syntax import Group, Reduction, children
+from tensorc.ir import Add, Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class SumErrors:
     """The part of lowering sums that raises."""
 
     source: Source
+    resolved: Resolved
     left: tuple[str, ...]
 
     def fail_binds_nothing(self, node: Reduction, letters: list[str]) -> NoReturn:
@@ -40,7 +42,8 @@ class SumErrors:
         shown = ", ".join(show(self.source, c) for c in node.conditions)
         row = self.left[-1] if self.left else "j"
         first = letters[0] if letters else "nothing"
-        what = f", a row of [{', '.join(self.left)}]" if first in self.left else ""
+        target = f"{self.resolved.assignment.target}[{', '.join(self.left)}]"
+        what = f", a row of {target}" if first in self.left else ""
         self.source.fail(
             f"softmax would run over {first}{what}.",
             head(node.span, "softmax"),
@@ -62,10 +65,15 @@ class SumErrors:
             f"Use another letter, or write sum[{name}](...) where you mean it.",
         )
 
-    def fail_loose(self, name: str, span: Span | None, node: Any) -> NoReturn:
-        once = len([n for n in index_nodes(node) if n.name == name]) <= 1
+    def fail_loose(self, name: str, span: Span | None) -> NoReturn:
+        body = self.resolved.body
+        while isinstance(body, Group):
+            body = body.body
+        terms = body.terms if isinstance(body, Add) else (body,)
+        counts = [sum(node.name == name for node in index_nodes(term)) for term in terms]
+        often = "once" if 1 in counts else "in one factor only"
         self.source.fail(
-            f"{name} occurs {'once' if once else 'in one factor only'} in this term and is not on the left.",
+            f"{name} occurs {often} in this term and is not on the left.",
             span,
             f"A typo? If a sum is meant, write sum[{name}](...).",
         )
