@@ -21,6 +21,7 @@ from tensorc.ir import (
     rebuild,
     walk,
 )
+from tensorc.passes.relation import TOKEN
 from tensorc.passes.order import Join, Leaf, Operand, Ordered, Tree, best_order
 from tensorc.plan import (
     COLUMN,
@@ -165,9 +166,13 @@ class Emitter:
             return Ref(node.tensor, tuple(labels))
         if all(labels) and len(set(labels)) == len(labels):
             return self.read(node.tensor, tuple(labels))
-        axes = tuple(f"${k}" for k in range(len(node.subscripts)))
-        source = self.read(node.tensor, axes)
-        subscripts = tuple(node.subscripts[int(a[1:])] for a in source.axes)
+        # The token axis of the source stays as it is: its rows are those of the chunk already.
+        by_axis = {
+            s.name if isinstance(s, Index) and s.name in (ROW, TOKEN) else f"${k}": s
+            for k, s in enumerate(node.subscripts)
+        }
+        source = self.read(node.tensor, tuple(by_axis))
+        subscripts = tuple(by_axis[a] for a in source.axes)
         out = self.fresh(_order(*subscripts))
         least = max([CONSTANT, *(_positions(s) for s in subscripts)])
         return self.add(Gather(out, source, subscripts, (), why), [source], least)

@@ -30,6 +30,7 @@ from tensorc.passes.relation import TOKEN
 from tensorc.passes.stages import Graph, StageBuilder, Tensor
 from tensorc.passes.terms import Definition, Map, Sum, extents_of, rename_term, times
 from tensorc.plan import Ref, Why, span_line
+from tensorc.printing import print_expr
 
 
 class NotLinear(Exception):
@@ -66,11 +67,13 @@ class _GraphBuilder:
     def __init__(self, program: Program, time: Extent, sizes: Mapping[str, int], log: Log) -> None:
         self.program, self.time, self.log = program, time, log
         self.stages = StageBuilder(sizes, time)
+        self.axes: dict[str, tuple[Extent, ...]] = {}
         for declaration in program.inputs:
             if sum(a == time for a in declaration.axes) > 1:
                 reason = f"the input {declaration.name} has the time axis twice"
                 raise NotLinear(reason, "use form='parallel'", span_line(declaration.span))
             positions = tuple(range(len(declaration.axes)))
+            self.axes[declaration.name] = declaration.axes
             self.stages.graph.tensors[declaration.name] = Tensor(declaration.name, positions)
 
     def build(self) -> Graph:
@@ -83,6 +86,8 @@ class _GraphBuilder:
         return self.stages.graph
 
     def _define(self, definition: Definition, why: Why) -> None:
+        for expr in _expressions(definition):
+            self._check_reads(expr, definition)
         if sum(b.extent == self.time for b in definition.left) > 1:
             raise NoScan(f"{definition.target} has two token indices", "give the output one token index")
         if isinstance(definition, Sum):
@@ -90,7 +95,22 @@ class _GraphBuilder:
         else:
             ref, left = self._map(definition, why)
         positions = tuple(ref.axes.index(a) for a in left)
+        self.axes[definition.target] = tuple(b.extent for b in definition.left)
         self.stages.graph.tensors[definition.target] = Tensor(ref.value, positions)
+
+    def _check_reads(self, expr: Node, definition: Definition) -> None:
+        """Along the time axis, only the token itself may be read: anything else needs a halo."""
+        bound = definition.left if isinstance(definition, Map) else [b for t in definition.terms for b in t.bound]
+        binds = {b.name: b.extent for b in (*definition.left, *bound)} | extents_of((), expr)
+        for node in walk(expr):
+            if not isinstance(node, Read):
+                continue
+            for extent, subscript in zip(self.axes[node.tensor], node.subscripts, strict=True):
+                if extent == self.time and not (isinstance(subscript, Index) and _is(subscript, binds, extent)):
+                    raise NoScan(
+                        f"{print_expr(node)} reads another position of the time axis",
+                        "read the token itself, or use form='parallel'",
+                    )
 
     def _map(self, definition: Map, why: Why) -> tuple[Ref, tuple[str, ...]]:
         self._check_pointwise(definition.expr)
@@ -151,6 +171,16 @@ class _GraphBuilder:
         if missing:
             expr = Add((expr, *(Mul((Const(0), Index(a))) for a in missing)))
         return self.stages.value(expr, why)
+
+
+def _is(subscript: Index, binds: Mapping[str, Extent], extent: Extent) -> bool:
+    return subscript.name == TOKEN or binds.get(subscript.name) == extent
+
+
+def _expressions(definition: Definition) -> list[Node]:
+    if isinstance(definition, Map):
+        return [definition.expr]
+    return [f for t in definition.terms for f in (t.scale, *t.factors)]
 
 
 def rename_all(node: Node, names: Mapping[str, str]) -> Expr:

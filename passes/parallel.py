@@ -93,8 +93,9 @@ class _Parallel:
     def _read(self, tensor: str, labels: tuple[str, ...]) -> Ref:
         if tensor not in self.values:
             axes = tuple(f"#{k}" for k in range(len(self.inputs[tensor].axes)))
-            self.outer.provide(tensor, Load(Ref(tensor, axes), tensor, None), CONSTANT)
-            self.values[tensor] = (tensor, tuple(range(len(axes))))
+            value = f"${tensor}"
+            self.outer.provide(value, Load(Ref(value, axes), tensor, None), CONSTANT)
+            self.values[tensor] = (value, tuple(range(len(axes))))
         value, positions = self.values[tensor]
         if value not in self.emitter.level:
             self.emitter.provide(value, None, CONSTANT)

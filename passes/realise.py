@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 
-from tensorc.ir import Extent, Index, Program, substitute
+from tensorc.ir import Expr, Extent, Index, Node, Program, Read, Size, rebuild, substitute
 from tensorc.passes.blockwise import Pass, node_inputs, schedule
 from tensorc.passes.emit import BODY, CONSTANT, SETUP, Emitter
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Stage, Tensor, Value
-from tensorc.plan import COLUMN, ROW, Keep, Load, Loop, Plan, Ref, State, Step, Why
+from tensorc.plan import COLUMN, HERE, ROW, Keep, Load, Loop, Plan, Ref, State, Step, Why
 
 Bound = tuple[str, tuple[int, ...]]
 
@@ -120,10 +121,10 @@ class Realiser(ABC):
             own = tensor.value in here or (tensor.value in self.inputs and k == 0)
             if own and self.time in declaration.axes:
                 labels = tuple(
-                    (self.token or "") if a == self.time else f"#{n}" for n, a in enumerate(declaration.axes)
+                    (self.token or TOKEN) if a == self.time else f"#{n}" for n, a in enumerate(declaration.axes)
                 )
                 ref = self._read(declaration.name, labels)
-                order = tuple(a for a in labels if a)
+                order = tuple(a for a in labels if a != TOKEN)
                 keeps.append(Keep(declaration.name, ref, order))
                 stored.append(declaration.name)
         for value, whole in self.kept.items():
@@ -146,8 +147,7 @@ class Realiser(ABC):
     def _make(self, node: GraphNode) -> None:
         """Emit the steps of a node in the current loop."""
         if isinstance(node, Value):
-            expr = substitute(node.expr, {TOKEN: Index(self.token)}) if self.token else node.expr
-            made = self.emitter.pointwise(expr, self._labels(node.out.axes), node.why)  # type: ignore[arg-type]
+            made = self.emitter.pointwise(self._here(node.expr), self._labels(node.out.axes), node.why)
         elif isinstance(node, Product):
             items = [self.ref(r) for r in node.items]
             made = self.emitter.product(items, self._labels(node.out.axes), node.why)
@@ -160,6 +160,21 @@ class Realiser(ABC):
         self.bound[node.out.value] = (made.value, tuple(labels.index(a) for a in made.axes))
         if TOKEN not in node.out.axes:
             self.final[node.out.value] = self.bound[node.out.value]
+
+    def _here(self, expr: Expr) -> Expr:
+        """An expression at the token of this form: a row of the chunk, or the one position there is."""
+        if self.token:
+            return substitute(expr, {TOKEN: Index(self.token)})  # type: ignore[return-value]
+
+        def visit(node: Node) -> Node:
+            if isinstance(node, Index) and node.name == TOKEN:
+                return Size(HERE)
+            if isinstance(node, Read):
+                parts = tuple(s if s == Index(TOKEN) else visit(s) for s in node.subscripts)
+                return replace(node, subscripts=parts)  # type: ignore[arg-type]
+            return rebuild(node, visit)
+
+        return visit(expr)  # type: ignore[return-value]
 
     def _labels(self, axes: tuple[str, ...]) -> list[str]:
         return [self.token if a == TOKEN else a for a in axes if a != TOKEN or self.token]  # type: ignore[misc]
@@ -175,13 +190,13 @@ class Realiser(ABC):
         if value in self.bound:
             return self.bound[value]
         if value in self.inputs:
-            self.bound[value] = self._load(value, tuple(a == self.time for a in self.inputs[value].axes), value)
+            self.bound[value] = self._load(value, tuple(a == self.time for a in self.inputs[value].axes), f"${value}")
         elif value in self.final:
             self.emitter.provide(self.final[value][0], None, CONSTANT)
             self.bound[value] = self.final[value]
         elif value in self.kept:
             whole = self.kept[value]
-            self.bound[value] = self._load(whole.value, tuple(a == TOKEN for a in whole.axes), f"{value}_row")
+            self.bound[value] = self._load(whole.value, tuple(a == TOKEN for a in whole.axes), f"${value[1:]}")
         else:
             self._make(self.nodes[value])
         return self.bound[value]
@@ -194,11 +209,11 @@ class Realiser(ABC):
         return name, tuple(range(len(axes)))
 
     def _read(self, tensor: str, labels: tuple[str, ...]) -> Ref:
-        """A tensor of the program under labels in its declared order ("" for an absent token)."""
+        """A tensor of the program under labels in its declared order."""
         source: Tensor = self.graph.tensors[tensor]
         storage = self.graph.read(tensor, labels).axes
         value, order = self._bound(source.value)
-        here = [a for a in storage if a]
+        here = [a for a in storage if a != TOKEN]
         return Ref(value, tuple(here[k] for k in order))
 
     # -- what a form must say ------------------------------------------------------------------------------

@@ -1,0 +1,203 @@
+"""Printing expressions as NumPy: values aligned by label, functions by table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from tensorc.ir import (
+    Add,
+    And,
+    Call,
+    Compare,
+    Cond,
+    Const,
+    Div,
+    Expr,
+    Extent,
+    FloorDiv,
+    Index,
+    Iverson,
+    Mod,
+    Mul,
+    Neg,
+    Node,
+    Not,
+    Or,
+    Pow,
+    Read,
+    Size,
+    Where,
+    walk,
+)
+from tensorc.plan import Ref
+
+FUNCTIONS = {
+    "exp": "np.exp({0})",
+    "log": "np.log({0})",
+    "sqrt": "np.sqrt({0})",
+    "rsqrt": "1 / np.sqrt({0})",
+    "abs": "np.abs({0})",
+    "sign": "np.sign({0})",
+    "tanh": "np.tanh({0})",
+    "sigmoid": "_sigmoid({0})",
+    "silu": "{0} * _sigmoid({0})",
+    "gelu": "_gelu({0})",
+    "relu": "np.maximum({0}, 0)",
+    "elu": "_elu({0})",
+    "softplus": "_softplus({0})",
+    "cos": "np.cos({0})",
+    "sin": "np.sin({0})",
+    "maximum": "np.maximum({0}, {1})",
+    "minimum": "np.minimum({0}, {1})",
+}
+
+
+def align(name: str, ref: Ref, axes: Sequence[str], batched: bool = True) -> str:
+    """Source for a value with its labels in the order of `axes`, missing ones of length 1."""
+    order = [a for a in axes if a in ref.axes]
+    text = name
+    if order != list(ref.axes):
+        positions = [ref.axes.index(a) for a in order]
+        if positions == [1, 0]:
+            text = f"{text}.swapaxes(-1, -2)"
+        else:
+            text = f"_permute({text}, {', '.join(map(str, positions))})"
+    if len(order) == len(axes):
+        return text
+    marks = [":" if a in ref.axes else "None" for a in axes]
+    if not batched:
+        while marks and marks[0] == "None":
+            marks.pop(0)
+        if "None" not in marks:
+            return text
+    return f"{text}[..., {', '.join(marks)}]"
+
+
+class ExprPrinter:
+    """Prints expressions over one set of labels.
+
+    `name` gives the variable of a value (as given, where conditions compare it), `position` the integer
+    positions of a label as a source text with one axis, `size` the text of a size.
+    """
+
+    def __init__(
+        self,
+        name: Callable[[str, bool], str],
+        position: Callable[[str], str],
+        extent: Callable[[Extent], str],
+        batched: Callable[[str], bool],
+    ) -> None:
+        self.name, self.position, self.extent, self.batched = name, position, extent, batched
+
+    def value(self, node: Node, axes: Sequence[str]) -> str:
+        """The expression in the dtype of the computation, axes broadcast to `axes`."""
+        return self._print(node, axes, False)
+
+    def given(self, node: Node, axes: Sequence[str]) -> str:
+        """The expression as conditions and subscripts see it: integers stay integers."""
+        return self._print(node, axes, True)
+
+    def _print(self, node: Node, axes: Sequence[str], given: bool) -> str:
+        def inner(part: Node) -> str:
+            return self._print(part, axes, given)
+
+        match node:
+            case Const(value=value):
+                return number(value)
+            case Size(name=name):
+                text = self.extent(Extent(1, (name,)))
+                return text if given else f"compute.type({text})"
+            case Index(name=name):
+                here = Ref("", (name,))
+                text = align(self.position(name), here, axes, batched=False)
+                return text if given else f"{text}.astype(compute)"
+            case Read():
+                return self._read(node, axes, given)
+            case Neg(operand=operand):
+                return f"-{inner(operand)}" if isinstance(operand, Const | Read | Size) else f"-({inner(operand)})"
+            case Add(terms=terms):
+                return self._sum(terms, inner)
+            case Mul(factors=factors):
+                return " * ".join(_wrap(f, inner(f), (Add, Neg, Div, FloorDiv, Mod)) for f in factors)
+            case Div():
+                return self._operator("/", node.numerator, node.denominator, inner)
+            case FloorDiv():
+                return self._operator("//", node.numerator, node.denominator, inner)
+            case Mod():
+                return self._operator("%", node.numerator, node.denominator, inner)
+            case Pow(base=base, exponent=exponent):
+                return self._power(base, exponent, inner)
+            case Call(function=function, arguments=arguments):
+                parts = [inner(a) for a in arguments]
+                if function == "silu":
+                    parts = [f"({p})" for p in parts]
+                if function == "rsqrt":
+                    return f"({FUNCTIONS[function].format(*parts)})"
+                text = FUNCTIONS[function].format(*parts)
+                return f"({text})" if function == "silu" else text
+            case Iverson(condition=condition):
+                mask = self.condition(condition, axes)
+                return f"({mask})" if given else f"np.asarray({mask}).astype(compute)"
+            case Where(condition=condition, then=then, otherwise=otherwise):
+                parts = [self.condition(condition, axes), inner(then), inner(otherwise)]
+                text = f"np.where({', '.join(parts)})"
+                return text if given else f"{text}.astype(compute, copy=False)"
+        raise TypeError(f"no source for {node!r}")
+
+    def _read(self, node: Read, axes: Sequence[str], given: bool) -> str:
+        ref = Ref(node.tensor, tuple(s.name for s in node.subscripts))  # type: ignore[union-attr]
+        return align(self.name(node.tensor, given), ref, axes, self.batched(node.tensor))
+
+    def _sum(self, terms: Sequence[Expr], inner: Callable[[Node], str]) -> str:
+        text = inner(terms[0])
+        for term in terms[1:]:
+            if isinstance(term, Neg):
+                text += f" - {_wrap(term.operand, inner(term.operand), (Add, Neg))}"
+            else:
+                text += f" + {_wrap(term, inner(term), (Add,))}"
+        return text
+
+    def _operator(self, sign: str, left: Expr, right: Expr, inner: Callable[[Node], str]) -> str:
+        top = _wrap(left, inner(left), (Add, Neg, FloorDiv, Mod, Mul, Div))
+        bottom = _wrap(right, inner(right), (Add, Neg, FloorDiv, Mod, Mul, Div))
+        return f"{top} {sign} {bottom}"
+
+    def _power(self, base: Expr, exponent: Expr, inner: Callable[[Node], str]) -> str:
+        if isinstance(exponent, Const) and exponent.value == 2:
+            return f"np.square({inner(base)})"
+        if isinstance(exponent, Const):
+            return f"({inner(base)}) ** {inner(exponent)}" if exponent.value >= 0 else f"({inner(base)}) ** ({inner(exponent)})"
+        return f"np.power({inner(base)}, {inner(exponent)})"
+
+    def condition(self, node: Cond, axes: Sequence[str]) -> str:
+        """A condition as a boolean array, brackets around it where an operator would bind tighter."""
+        match node:
+            case Compare(op=op, left=left, right=right):
+                return f"({self.given(left, axes)} {op} {self.given(right, axes)})"
+            case And(parts=parts):
+                return "(" + " & ".join(self.condition(p, axes) for p in parts) + ")"
+            case Or(parts=parts):
+                return "(" + " | ".join(self.condition(p, axes) for p in parts) + ")"
+            case Not(part=part):
+                return f"np.logical_not({self.condition(part, axes)})"
+        raise TypeError(node)
+
+
+def number(value: int | Fraction) -> str:
+    """A number as Python source; fractions as the nearest float."""
+    if isinstance(value, int):
+        return str(value) if abs(value) < 2**53 else repr(float(value))
+    text = repr(float(value))
+    return f"({text})" if text.startswith("-") else text
+
+
+def _wrap(node: Node, text: str, kinds: tuple[type, ...]) -> str:
+    negative = isinstance(node, Const) and node.value < 0
+    return f"({text})" if isinstance(node, kinds) or negative else text
+
+
+def compared(node: Node) -> frozenset[str]:
+    """Values that conditions compare, to be used as given."""
+    found = [n for n in walk(node) if isinstance(n, Compare)]
+    return frozenset(r.tensor for c in found for r in walk(c) if isinstance(r, Read))

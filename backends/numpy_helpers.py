@@ -1,0 +1,164 @@
+"""Functions that generated NumPy source may need; their text is pasted into it, so each stands alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# ruff: noqa: ANN001, ANN201, ANN202
+# mypy: ignore-errors
+
+
+def _permute(x, *order):
+    """The last axes of x in another order; leading batch axes stay."""
+    lead = x.ndim - len(order)
+    return x.transpose(*range(lead), *(lead + k for k in order))
+
+
+def _matmul(a, b, rows, inner, columns):
+    """a[..., rows, inner] times b[..., inner, columns], each group of any number of axes."""
+    m = a.shape[a.ndim - rows - inner : a.ndim - inner]
+    k = a.shape[a.ndim - inner :]
+    n = b.shape[b.ndim - columns :]
+    left = a.reshape(*a.shape[: a.ndim - rows - inner], int(np.prod(m)), int(np.prod(k)))
+    right = b.reshape(*b.shape[: b.ndim - inner - columns], int(np.prod(k)), int(np.prod(n)))
+    product = left @ right
+    return product.reshape(*product.shape[:-2], *m, *n)
+
+
+def _read(x, *subscripts):
+    """x at computed subscripts, one for each of its last axes; 0 outside."""
+    shape = x.shape[x.ndim - len(subscripts) :]
+    inside, clipped = np.True_, []
+    for subscript, size in zip(subscripts, shape):
+        inside = inside & (0 <= subscript) & (subscript < size)
+        clipped.append(np.clip(subscript, 0, max(size - 1, 0)))
+    if 0 in shape:
+        full = np.broadcast_shapes(*(np.shape(s) for s in subscripts))
+        return np.zeros(x.shape[: x.ndim - len(subscripts)] + full, x.dtype)
+    return np.where(inside, x[(..., *clipped)], x.dtype.type(0))
+
+
+def _decay(gate, log, axis):
+    """Running logarithms, sign changes and zeros of gates along an axis: what tiles subtract."""
+    if log:
+        zero = np.isneginf(gate)
+        value = np.where(zero, 0, gate) if zero.any() else gate
+        sign = None
+    else:
+        zero = gate == 0
+        value = np.log(np.abs(np.where(zero, 1, gate)))
+        sign = np.cumsum(gate < 0, axis=axis) if (gate < 0).any() else None
+    zeros = np.cumsum(zero, axis=axis) if zero.any() else None
+    return np.cumsum(value, axis=axis, dtype=np.float64), sign, zeros
+
+
+def _segment(late, early, dtype, mask=None):
+    """The product of the gates after `early` up to `late`, both from `_decay`; 0 where not `mask`."""
+    total = np.subtract(late[0], early[0]).astype(dtype)
+    keep = mask
+    if late[2] is not None or early[2] is not None:
+        same = (0 if late[2] is None else late[2]) == (0 if early[2] is None else early[2])
+        keep = same if keep is None else keep & same
+    if keep is None:
+        total = np.exp(total)
+    else:
+        total = np.where(keep, total, total.dtype.type(-np.inf))
+        np.exp(total, out=total)
+    if late[1] is not None or early[1] is not None:
+        flips = (0 if late[1] is None else late[1]) - (0 if early[1] is None else early[1])
+        total = np.where(flips % 2, -total, total)
+    return total
+
+
+def _before(sums, gate, log):
+    """`_decay` without the gate of each position itself."""
+    if log:
+        zero = np.isneginf(gate)
+        value = np.where(zero, 0, gate)
+        negative = None
+    else:
+        zero = gate == 0
+        value = np.log(np.abs(np.where(zero, 1, gate)))
+        negative = gate < 0
+    sign = None if sums[1] is None else sums[1] - negative
+    zeros = None if sums[2] is None else sums[2] - zero
+    return sums[0] - value, sign, zeros
+
+
+def _at(sums, index):
+    """`_decay` at an index (a tuple for the array's axes)."""
+    return tuple(None if part is None else part[index] for part in sums)
+
+
+def _scan(x, gate, state, axis):
+    """The state after each position along `axis` (negative): gate[t] · before + x[t]."""
+    first = np.expand_dims(state, axis)
+    shape = list(np.broadcast_shapes(x.shape, first.shape, *([gate.shape] if gate is not None else [])))
+    shape[axis] = x.shape[axis]
+    out = np.empty(shape, x.dtype)
+    rows = np.moveaxis(out, axis, 0)
+    writes = np.moveaxis(np.broadcast_to(x, shape), axis, 0)
+    if gate is None:
+        np.cumsum(writes, axis=0, out=rows)
+        rows += state
+        return out
+    gates = np.moveaxis(np.broadcast_to(gate, shape), axis, 0)
+    before = state
+    for row, decay, write in zip(rows, gates, writes):
+        np.multiply(decay, before, out=row)
+        row += write
+        before = row
+    return out
+
+
+def _sigmoid(x):
+    """1 / (1 + exp(-x)) without overflow."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, small) / (1 + small)
+
+
+def _gelu(x):
+    """x Φ(x) with the exact normal distribution function."""
+    from math import erfc, sqrt
+
+    half = np.asarray(np.frompyfunc(erfc, 1, 1)(-np.asarray(x, np.float64) / sqrt(2)), np.float64) / 2
+    return (x * half).astype(x.dtype)
+
+
+def _softplus(x):
+    """log(1 + exp(x)) without overflow."""
+    return np.logaddexp(x, x.dtype.type(0))
+
+
+def _elu(x):
+    """x where positive, else exp(x) - 1."""
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def _softmax(x, mask, axis):
+    """exp(x) over its sum along the axes, 0 where not mask."""
+    x = np.where(mask, x, -np.inf).astype(x.dtype)
+    top = np.max(x, axis=axis, initial=-np.inf, keepdims=True).astype(x.dtype)
+    x = np.where(mask, np.exp(x - np.where(np.isneginf(top), 0, top)), 0).astype(x.dtype)
+    total = np.sum(x, axis=axis, keepdims=True)
+    return np.where(mask, x / np.where(total == 0, 1, total), 0).astype(x.dtype)
+
+
+def _logsumexp(x, mask, axis):
+    """log of the sum of exp(x) where mask, -inf of nothing."""
+    x = np.where(mask, x, -np.inf).astype(x.dtype)
+    top = np.max(x, axis=axis, initial=-np.inf, keepdims=True).astype(x.dtype)
+    safe = np.where(np.isfinite(top), top, 0).astype(x.dtype)
+    with np.errstate(divide="ignore"):
+        return np.log(np.sum(np.exp(x - safe), axis=axis)) + np.squeeze(safe, axis)
+
+
+def _reduce(ufunc, x, mask, start, axis):
+    """A reduction of x where mask, from a start value."""
+    x = np.where(mask, x, x.dtype.type(start))
+    return ufunc.reduce(x, axis=axis, initial=x.dtype.type(start))
+
+
+def _cast(x, dtype):
+    """x rounded once to the output's dtype."""
+    return x if x.dtype == dtype else x.astype(dtype)

@@ -1,0 +1,67 @@
+"""Names in generated source: those of the program where possible, never one that Python or the source
+itself needs."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+
+from tensorc.ir import Program
+from tensorc.plan import HERE
+
+RESERVED = frozenset(
+    "np state position chunk batch dtype compute start stop length window rows known t shape".split()
+) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist) | frozenset(dir(builtins))
+
+
+class Names:
+    """Gives every tensor, size and value of a program a variable, each its own.
+
+    >>> from tensorc.ir import TensorDecl, extent
+    >>> names = Names(Program("f", (TensorDecl("np", (extent("n"),)),), (), (), ()))
+    >>> names.tensor("np"), names.size("n"), names.value("$3")
+    ('np_', 'n', 'x3')
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.taken = set(RESERVED)
+        self.here = "position"
+        self.program = program
+        self.function = self._free(program.name)
+        self.tensors: dict[str, str] = {}
+        self.sizes: dict[str, str] = {}
+        self.values: dict[str, str] = {}
+        for declaration in (*program.inputs, *program.outputs):
+            self.tensors.setdefault(declaration.name, self._free(declaration.name))
+        for size in program.sizes():
+            self.sizes[size] = self._free(size)
+
+    def _free(self, name: str) -> str:
+        clean = "".join(c if c.isalnum() and c.isascii() or c == "_" else "_" for c in name)
+        if clean[:1].isdigit() or not clean:
+            clean = f"x{clean}"
+        if clean.startswith("_"):
+            clean = f"v{clean}"  # helpers start with an underscore
+        while clean in self.taken:
+            clean += "_"
+        self.taken.add(clean)
+        return clean
+
+    def tensor(self, name: str) -> str:
+        """The variable of a whole tensor: an input, an output or a kept value."""
+        if name not in self.tensors:
+            self.tensors[name] = self._free(name.lstrip("%").replace("%", ""))
+        return self.tensors[name]
+
+    def size(self, name: str) -> str:
+        """The variable of a size; of HERE, the position at hand."""
+        return self.here if name == HERE else self.sizes[name]
+
+    def value(self, name: str) -> str:
+        """The variable of a value; x3 for the third step, S1 for a state, q_c for rows of q."""
+        if name not in self.values:
+            plain = name.lstrip("$%")
+            if name[:1] == "$":
+                plain = f"x{plain}" if plain[:1].isdigit() else f"{plain}_c"
+            self.values[name] = self._free(plain)
+        return self.values[name]
