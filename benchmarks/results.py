@@ -28,7 +28,7 @@ def environment() -> dict[str, Any]:
             x.split(":", 1)[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")
         ]
         cpu = names[0] if names else cpu
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload, index]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu,

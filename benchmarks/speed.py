@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from benchmarks import handwritten
 from benchmarks.figure import Figure, numbers
@@ -96,10 +97,11 @@ def growth(quick: bool) -> Iterator[Figure]:
 
 def step(quick: bool) -> Iterator[Figure]:
     """One token of the recurrent form; the yardstick, too, leaves the old state valid."""
-    for name, by_hand in [
-        ("linear_attention", handwritten.linear_attention_step),
-        ("hla2", handwritten.hla2_step),
-    ]:
+    steps: dict[str, Callable[..., Any]] = {
+        "linear_attention": handwritten.linear_attention_step,
+        "hla2": handwritten.hla2_step,
+    }
+    for name, by_hand in steps.items():
         for heads in (None, HEADS):
             prefix = inputs(name, 4, heads)
             token = [x[..., 0, :] for x in inputs(name, 1, heads)]

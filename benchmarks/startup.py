@@ -34,12 +34,12 @@ def import_time(quick: bool) -> Iterator[Figure]:
     """`import tensorc` in a new interpreter, NumPy included."""
     samples: dict[str, list[float]] = {"tensorc": [], "numpy": []}
     for _ in range(5 if quick else 21):
-        for module, seconds in samples.items():
-            seconds.append(float(fresh(IMPORT.format(module))))
-    seconds = Sample(tuple(samples["tensorc"]))
+        for module in samples:
+            samples[module].append(float(fresh(IMPORT.format(module))))
+    ours = Sample(tuple(samples["tensorc"]))
     alone = Sample(tuple(samples["numpy"])).median * 1e3
     what = f"import tensorc (of which numpy {alone:.0f} ms)"
-    yield Figure("import", what, "ms", numbers(seconds, 1e3), bound=250)
+    yield Figure("import", what, "ms", numbers(ours, 1e3), bound=250)
 
 
 def source(quick: bool) -> Iterator[Figure]:
