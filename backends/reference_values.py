@@ -118,8 +118,7 @@ def contract(
         result = _eliminate(numbers, factors, masks, bound, env)
         if numbers.finite(result.array):
             return result
-    supports = [factor.support for factor in factors if factor.support is not None]
-    return _dense(numbers, factors, [*masks, *supports], bound, env)
+    return _dense(numbers, factors, masks, bound, env)
 
 
 def _eliminate(

@@ -152,6 +152,7 @@ CLOSE = {
         o[i] = sum[j <= i](s[i, j] * v[j]) / sum[j <= i](s[i, j])""",
     "recurrent net": "def f(a[n]) -> h[n]:  h[i] = tanh(a[i] + 0.5 * h[i - 1])",
     "softmax of itself": "def f(s[n, n], a[n]) -> h[n]:  h[i] = a[i] + sum[j < i](exp(s[i, j]) * tanh(h[j]))",
+    "softmax of the axis of a recurrence": "def f(a[n]) -> h[n]:  h[i] = a[i] + softmax[i](a[i]) * h[i - 1]",
     "real power": "def f(a[n]) -> o[n]:  o[i] = (abs(a[i]) + 1) ** 0.5",
     **{
         name: f"def f(a[n]) -> o[n]:  o[i] = {name}(a[i] / 3)"
