@@ -17,6 +17,7 @@ from tensorc.constant_keys import constant_key, identities
 from tensorc.errors import LanguageError
 from tensorc.ir import Program
 from tensorc.signature import Signature, declared, parse_header
+from tensorc.trace_misuse import has_traced
 
 Function = Callable[..., Any]
 
@@ -86,9 +87,15 @@ class Jit:
         self._by_program: dict[object, Any] = {}
         self._shape = inspect.signature(function)
         self._parameters = self._shape.parameters
+        self._count, self._direct = self._plain_count(), None
         functools.update_wrapper(self, function)
         if signature is not None:
             _check_parameters(self._name, signature, self._parameters)
+
+    def _plain_count(self) -> int:
+        """How many arguments are exactly the inputs in their order; -1 if no call is that plain."""
+        inputs = [d.name for d in self._signature.inputs] if self._signature is not None else []
+        return len(inputs) if inputs and list(self._parameters)[: len(inputs)] == inputs else -1
 
     def __get__(self, instance: Any, owner: type | None = None) -> Jit:
         """As a method: `self` is the first constant. The traces are shared."""
@@ -96,12 +103,12 @@ class Jit:
             return self
         bound: Jit = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
-        bound._first = (instance, *self._first)
+        bound._first, bound._direct = (instance, *self._first), None
         return bound
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from tensorc.trace_call import has_traced, nested
-
+        if self._direct is not None and len(args) == self._count and not kwargs and not has_traced(args):
+            return self._direct(*args)
         request = self._request(args, kwargs)
         traced = has_traced((*request.values, *request.constants.values()))
         if traced and self._signature is None:
@@ -110,8 +117,13 @@ class Jit:
             if value is inspect.Parameter.empty:
                 raise TypeError(f"{self._name}() misses the argument {name}")
         if traced:
+            from tensorc.trace_call import nested
+
             return nested(self, request)
-        return self._operator(request)(*request.values, **request.rest)
+        operator = self._operator(request)
+        if len(args) == self._count and not kwargs and not self._first:
+            self._direct = operator
+        return operator(*request.values, **request.rest)
 
     def compiled(self, **constants: Any) -> Any:
         """The operator for some values of the constants; the others take their defaults."""

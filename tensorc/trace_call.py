@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Any
 from tensorc.errors import LanguageError
 from tensorc.grammar.syntax import CallStatement, Definition, Name
 from tensorc.trace_expr import Operand, Tensor
-from tensorc.trace_misuse import Misuse
+from tensorc.trace_misuse import has_traced
 from tensorc.trace_state import Trace, assigned_name, current, user_frame
 
 if TYPE_CHECKING:
     from tensorc.jit import Jit, Request
 
 _running: ContextVar[tuple[object, ...]] = ContextVar("tensorc_calls", default=())
-
-
-def has_traced(values: tuple[object, ...]) -> bool:
-    """Whether some value stands for numbers of a running trace."""
-    return any(isinstance(value, Misuse) for value in values)
 
 
 def nested(callee: Jit, request: Request) -> Any:

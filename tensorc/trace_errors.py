@@ -8,9 +8,9 @@ from typing import Any
 
 from tensorc.errors import LanguageError
 from tensorc.grammar.syntax import Assignment, Definition, Group
-from tensorc.ir import REDUCTIONS, Div, FloorDiv, Mod, Mul
+from tensorc.ir import REDUCTIONS
 from tensorc.trace_text import show
-from tensorc.trace_walk import letters_below, walk
+from tensorc.trace_walk import PRODUCTS, factors_of, letters_below, shared_letters, walk
 
 _AT = re.compile(r" at [0-9]+:[0-9]+")
 _REDUCTION = re.compile(rf"\b({'|'.join(REDUCTIONS)}|softmax)\[([^\]]+)\](?:\(\.\.\.\))?")
@@ -59,11 +59,11 @@ def _dropped_parentheses(error: LanguageError, statement: Assignment) -> str | N
     parentheses on the left.
     """
     for node in walk(statement.body):
-        if not isinstance(node, Mul | Div | FloorDiv | Mod):
+        if not isinstance(node, PRODUCTS):
             continue
-        factors = list(_factors(node))
+        factors = list(factors_of(node))
         loose = [f for f in factors if not isinstance(f, Group)]
-        for letter in sorted(frozenset().union(*map(_summed, factors))):
+        for letter in sorted(frozenset().union(*map(_summed_in_group, factors))):
             inside = [f for f in loose if letter in letters_below(f)]
             if len(inside) >= 2 and re.search(rf"\b{letter}\b", error.message):
                 left = " * ".join(map(show, inside))
@@ -75,29 +75,9 @@ def _dropped_parentheses(error: LanguageError, statement: Assignment) -> str | N
     return None
 
 
-def _factors(node: Any) -> Iterator[Any]:
-    """The factors of a product and of its numerators and divisors."""
-    stack = [node]
-    while stack:
-        top = stack.pop()
-        if isinstance(top, Mul):
-            stack.extend(reversed(top.factors))
-        elif isinstance(top, Div | FloorDiv | Mod):
-            stack.extend((top.denominator, top.numerator))
-        else:
-            yield top
-
-
-def _summed(factor: Any) -> frozenset[str]:
-    """The letters that a group sums: two factors of a product in it hold them."""
+def _summed_in_group(factor: Any) -> frozenset[str]:
+    """The letters that a group sums."""
     if not isinstance(factor, Group):
         return frozenset()
-    found: set[str] = set()
-    for node in walk(factor.body):
-        if isinstance(node, Mul | Div | FloorDiv | Mod):
-            seen: set[str] = set()
-            for part in _factors(node):
-                letters = letters_below(part)
-                found |= seen & letters
-                seen |= letters
-    return frozenset(found)
+    products = [node for node in walk(factor.body) if isinstance(node, PRODUCTS)]
+    return frozenset().union(*map(shared_letters, products))

@@ -1,23 +1,23 @@
-"""What stands for numbers while a function is traced: expressions, indices, sizes, tensors, conditions.
+"""What stands for numbers while a function is traced: expressions, indices, sizes and tensors.
 
-Python's operators build the surface tree that the parser builds from text. Python drops parentheses, so
-they are put back where the operators need them: a product or sum on the right of `*` was in parentheses,
-one on the left cannot be told apart from none.
+Python's operators build the surface tree that the parser builds from text.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tensorc.errors import LanguageError
 from tensorc.grammar.syntax import Assignment, Name
-from tensorc.ir import Add, Call, Compare, Div, FloorDiv, Mod, Mul, Neg, Pow, Read
+from tensorc.ir import Call, Compare, Neg, Read
 from tensorc.trace_condition import Condition
 from tensorc.trace_misuse import Misuse, no_operand
-from tensorc.trace_node import ATOM, NEGATION, PRODUCT, Node, grouped, joined, number
+from tensorc.trace_node import NEGATION, Node, grouped, joined, number
+from tensorc.trace_operators import difference, floor_quotient, power, product, quotient, remainder, total
 from tensorc.trace_state import Trace, assigned_name, current, distinct_names, user_frame
 from tensorc.trace_text import show
-from tensorc.trace_walk import SizeName, walk
+from tensorc.trace_walk import SizeName
 
 
 def operand(value: object) -> Node:
@@ -46,46 +46,46 @@ class Operand(Misuse):
         return id(self)
 
     def __add__(self, other: object) -> Open:
-        return _sum(self, other)
+        return _two(total, self, other)
 
     def __radd__(self, other: object) -> Open:
-        return _sum(other, self)
+        return _two(total, other, self)
 
     def __sub__(self, other: object) -> Open:
-        return _difference(self, other)
+        return _two(difference, self, other)
 
     def __rsub__(self, other: object) -> Open:
-        return _difference(other, self)
+        return _two(difference, other, self)
 
     def __mul__(self, other: object) -> Open:
-        return _product(self, other)
+        return _two(product, self, other)
 
     def __rmul__(self, other: object) -> Open:
-        return _product(other, self)
+        return _two(product, other, self)
 
     def __truediv__(self, other: object) -> Open:
-        return _quotient(Div, self, other)
+        return _two(quotient, self, other)
 
     def __rtruediv__(self, other: object) -> Open:
-        return _quotient(Div, other, self)
+        return _two(quotient, other, self)
 
     def __floordiv__(self, other: object) -> Open:
-        return _quotient(FloorDiv, self, other)
+        return _two(floor_quotient, self, other)
 
     def __rfloordiv__(self, other: object) -> Open:
-        return _quotient(FloorDiv, other, self)
+        return _two(floor_quotient, other, self)
 
     def __mod__(self, other: object) -> Open:
-        return _quotient(Mod, self, other)
+        return _two(remainder, self, other)
 
     def __rmod__(self, other: object) -> Open:
-        return _quotient(Mod, other, self)
+        return _two(remainder, other, self)
 
     def __pow__(self, other: object) -> Open:
-        return _power(self, other)
+        return _two(power, self, other)
 
     def __rpow__(self, other: object) -> Open:
-        return _power(other, self)
+        return _two(power, other, self)
 
     def __neg__(self) -> Open:
         part = grouped(operand(self), NEGATION)
@@ -221,10 +221,10 @@ class Tensor(Operand):
         self.check_trace()
         parts = [subscript(part) for part in _items(subscripts)]
         if self.axes is not None and len(parts) != len(self.axes):
-            raise LanguageError(
-                f"{self!r} has {_axes(len(self.axes))}, read with {len(parts)}.",
-                hint="Leading batch dimensions are never written; they broadcast.",
-            )
+            hint = "Leading batch dimensions are never written; they broadcast."
+            if not self.axes:
+                hint = f"A scalar is read bare, {self.label}; {self.label}[()][i, x] repeats it along axes."
+            raise LanguageError(f"{self!r} has {_axes(len(self.axes))}, read with {len(parts)}.", hint=hint)
         return Open(joined(Read(self.token, tuple(p.tree for p in parts)), *parts))
 
     def __setitem__(self, subscripts: object, value: object) -> None:
@@ -245,19 +245,10 @@ class Tensor(Operand):
                 f"{twice} stands twice on the left.", hint="The left side holds distinct index names."
             )
         body = operand(value)
-        _check_letters(self.trace, body.tree)
+        self.trace.check_letters(body.tree, frozenset(name.name for name in left))
         self.axes = tuple(name.name for name in left)
         equation = Assignment(self.token, tuple(left), body.tree)
         self.trace.state(equation, body.tokens + 2 * len(left) + 4, user_frame())
-
-
-def _check_letters(trace: Trace, tree: Any) -> None:
-    """Indices and sizes of an expression that was made before this trace ran."""
-    for node in walk(tree):
-        if isinstance(node, SizeName):
-            trace.check_size(node.name)
-        elif isinstance(node, Name) and "%" not in node.name:
-            trace.check_index(node.name)
 
 
 def _axes(count: int) -> str:
@@ -291,36 +282,8 @@ def subscript(part: object) -> Node:
     return operand(part)
 
 
-def _sum(left: object, right: object) -> Open:
-    first, second = operand(left), grouped(operand(right), PRODUCT)
-    terms = (*_terms(first.tree), second.tree)
-    return Open(joined(Add(terms), first, second, flat=isinstance(first.tree, Add)))
-
-
-def _difference(left: object, right: object) -> Open:
-    first, second = operand(left), grouped(operand(right), PRODUCT)
-    terms = (*_terms(first.tree), Neg(second.tree))
-    return Open(joined(Add(terms), first, second, flat=isinstance(first.tree, Add)))
-
-
-def _terms(tree: Any) -> tuple[Any, ...]:
-    return tree.terms if isinstance(tree, Add) else (tree,)
-
-
-def _product(left: object, right: object) -> Open:
-    first, second = grouped(operand(left), PRODUCT), grouped(operand(right), NEGATION)
-    factors = first.tree.factors if isinstance(first.tree, Mul) else (first.tree,)
-    return Open(joined(Mul((*factors, second.tree)), first, second, flat=isinstance(first.tree, Mul)))
-
-
-def _quotient(kind: type[Div] | type[FloorDiv] | type[Mod], left: object, right: object) -> Open:
-    first, second = grouped(operand(left), PRODUCT), grouped(operand(right), NEGATION)
-    return Open(joined(kind(first.tree, second.tree), first, second))
-
-
-def _power(base: object, exponent: object) -> Open:
-    first, second = grouped(operand(base), ATOM), grouped(operand(exponent), NEGATION)
-    return Open(joined(Pow(first.tree, second.tree), first, second))
+def _two(build: Callable[[Node, Node], Node], left: object, right: object) -> Open:
+    return Open(build(operand(left), operand(right)))
 
 
 def _compare(op: str, left: object, right: object) -> Condition:

@@ -99,6 +99,11 @@ class Misuse:
         self.__matmul__(other)
 
 
+def has_traced(values: tuple[object, ...]) -> bool:
+    """Whether some value stands for numbers of a running trace."""
+    return any(isinstance(value, Misuse) for value in values)
+
+
 def no_number(value: object, what: str) -> NoReturn:
     """Raises: a traced value is asked for its number."""
     raise LanguageError(

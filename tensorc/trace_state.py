@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from tensorc.errors import LanguageError
 from tensorc.grammar.syntax import Assignment, CallStatement, Definition, Name
 from tensorc.ir import FUNCTIONS, REDUCTIONS
+from tensorc.trace_text import show
+from tensorc.trace_walk import SizeName, ambiguous_sum, walk
 
 if TYPE_CHECKING:
     from tensorc.trace_expr import Tensor
@@ -109,6 +111,19 @@ class Trace:
             raise LanguageError(
                 f"No size {name} in the header of {self.function}; its sizes: {known}.",
                 hint=f"Declare a number with its default, {name}=64, or name an axis {name}.",
+            )
+
+    def check_letters(self, tree: Any, left: frozenset[str]) -> None:
+        """The indices and sizes of an equation, which may be older than this trace; sums that Python hides."""
+        for node in walk(tree):
+            if isinstance(node, SizeName):
+                self.check_size(node.name)
+            elif isinstance(node, Name) and "%" not in node.name:
+                self.check_index(node.name)
+        if (found := ambiguous_sum(tree, left)) is not None:
+            raise LanguageError(
+                f"Is {found[1]} summed before or after `{show(found[0])}` divides? Python drops parentheses.",
+                hint=f"Say so by tensorc.sum(..., {found[1]}), or define the product first: s = (...)[i, j].",
             )
 
 

@@ -9,7 +9,6 @@ import pickle
 import threading
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +16,6 @@ import numpy as np
 import pytest
 
 import tensorc.tracing as tc
-from tensorc.constant_keys import constant_key, identities
 from tensorc.errors import LanguageError
 from tensorc.grammar import parse
 from tensorc.ir import Program
@@ -353,113 +351,6 @@ def test_an_error_in_a_trace_is_raised_each_time(operators):
     assert not operators
 
 
-def test_calls_of_other_programs(operators):
-    @jit("q[n, d], w=2 -> p[n, d]")
-    def scaled(q, w):
-        return (w * q[i, c])[i, c]
-
-    @jit("q[n, d], k[n, d] -> o[n, n]")
-    def scores(q, k):
-        kk = scaled(k)
-        return (scaled(q, w=3)[i, c] * kk[j, c])[i, j]
-
-    scores(A, B)
-    expected = """
-        def scores(q[n, d], k[n, d]) -> o[n, n]:
-            kk = scaled(k)
-            p = scaled_2(q)
-            o[i, j] = p[i, c] * kk[j, c]
-        def scaled(q[n, d], w=2) -> p[n, d]: p[i, c] = w * q[i, c]
-        def scaled_2(q[n, d], w=3) -> p[n, d]: p[i, c] = w * q[i, c]
-    """
-    assert operators[0].program == parse(expected, name="scores")
-
-
-def test_calls_with_several_outputs_and_in_depth(operators):
-    @jit("a[n] -> o[n]")
-    def leaf(a):
-        return (a[i] + 1)[i]
-
-    @jit("a[n] -> s[n], z[]")
-    def middle(a):
-        b = leaf(a)
-        return (2 * b[i])[i], tc.sum(b[i], i)
-
-    @jit("a[n], b[n] -> o[n]")
-    def top(a, b):
-        s, z = middle(a)
-        t = leaf(b)
-        return (s[i] / z + t[i])[i]
-
-    top(A, B)
-    expected = """
-        def top(a[n], b[n]) -> o[n]:
-            s, z = middle(a)
-            t = leaf(b)
-            o[i] = s[i] / z + t[i]
-        def leaf(a[n]) -> o[n]: o[i] = a[i] + 1
-        def middle(a[n]) -> s[n], z[]:
-            b = leaf(a)
-            s[i] = 2 * b[i]
-            z[] = sum[i](b[i])
-    """
-    assert operators[0].program == parse(expected, name="top")
-
-
-def test_programs_of_one_name_are_told_apart(operators):
-    def made(number: int) -> Jit:
-        @jit("a[n] -> o[n]")
-        def step(a):
-            return (a[i] + number)[i]
-
-        return step
-
-    first, second = made(1), made(2)
-
-    @jit("a[n] -> o[n]")
-    def step(a):
-        return second(first(a))
-
-    step(A)
-    assert str(operators[0].program).count("+ 1") == str(operators[0].program).count("+ 2") == 1
-
-
-def test_jitted_functions_without_header_are_macros(operators):
-    @jit
-    def score(q, k, i, j):
-        return q[i, c] * k[j, c]
-
-    @jit("q[n, d], k[n, d] -> o[n, n]")
-    def scores(q, k):
-        return score(q, k, i, j)[i, j]
-
-    scores(A, B)
-    assert body(operators[0]) == "o[i, j] = q[i, c] * k[j, c]"
-
-
-def test_wrong_calls_of_programs():
-    @jit("a[n] -> o[n]")
-    def double(a, b=1):
-        return (2 * a[i])[i]
-
-    def failing(function: Any) -> str:
-        with pytest.raises(LanguageError) as caught:
-            jit("a[n] -> o[n]")(function).program  # noqa: B018
-        return str(caught.value)
-
-    assert "Define it first" in failing(lambda a: double(a[i] + 1))
-    assert "not in its header" in failing(lambda a: double(a, a))
-
-    @jit("a[n] -> o[n]")
-    def endless(a):
-        return endless(a)
-
-    with pytest.raises(LanguageError, match="endless calls itself"):
-        endless.program  # noqa: B018
-    with pytest.raises(LanguageError, match="not ndarray"):
-        jit("a[n] -> o[n]")(lambda a: pair(a, A)).program  # noqa: B018
-
-
 @jit("a[n], b[n] -> o[n]")
 def pair(a, b):
     return (a[i] + b[i])[i]
@@ -486,24 +377,3 @@ def test_threads_share_traces(operators):
         thread.join(30)
     assert {body(o) for o in operators} == {f"o[i] = {k} * q[i]" for k in range(5)}
     assert len(scaled._operators) == 5
-
-
-@dataclass(frozen=True)
-class Config:
-    window: int
-
-
-def test_keys_of_constants():
-    assert constant_key(1) != constant_key(1.0) != constant_key(True)
-    assert constant_key(float("nan")) == constant_key(float("nan"))
-    assert constant_key({"a": [1, {2}]}) == constant_key({"a": [1, {2}]})
-    assert constant_key(Config(1)) == constant_key(Config(1)) != constant_key(Config(2))
-    assert constant_key(A) == constant_key(A) != constant_key(A.copy())
-    assert constant_key(np.float32(0.5)) == constant_key(0.5)
-    thing = ModuleType("thing")
-    assert constant_key(thing) == constant_key(thing)
-    assert constant_key(Config(1).__repr__) == constant_key(Config(1).__repr__)
-    (identity,) = identities((1, constant_key(thing)))
-    assert identity.value() is thing
-    del thing
-    assert identity.value() is None

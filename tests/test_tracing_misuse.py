@@ -12,7 +12,6 @@ import pytest
 
 import tensorc.tracing as tc
 from tensorc.errors import LanguageError
-from tensorc.signature import parse_header
 from tensorc.trace_program import record, trace
 
 HEADER = "q[n, d], k[n, d], v[n, e], g[] -> o[n, e]"
@@ -105,6 +104,7 @@ BODIES = {
     "an ellipsis": (lambda q, k, v, g: v[..., x], "Ellipsis is no subscript", "Every axis"),
     "a float subscript": (lambda q, k, v, g: v[i / 2.0, 1.5], "1.5 is no subscript", "integer"),
     "too few subscripts": (lambda q, k, v, g: v[i], "v[n, e] has 2 axes, read with 1", "batch"),
+    "a scalar read": (lambda q, k, v, g: g[i, x], "g[] has 0 axes, read with 2", "g[()][i, x] repeats it"),
     "no subscripts": (lambda q, k, v, g: v * g, "v[n, e] has 2 axes, read with none", "v[i, j]"),
     "an expression read": (lambda q, k, v, g: (q[i, c] * k[j, c])[i, u] * g,
         "t[i, u] has 2 axes", "s = (...)[i, j]"),
@@ -165,6 +165,15 @@ def test_an_open_score_used_twice_asks_for_a_name():
 def test_other_uses_of_an_open_score(use):
     error = failing(lambda q, k, v, g: use(q[i, c] * k[j, c], v)[i, x])
     assert "Define it once, s = (q[i, c] * k[j, c])[i, j]" in error.hint
+
+
+@pytest.mark.parametrize("divide", [lambda s: s % 2, lambda s: s // 2, lambda s: 1 + 2 * (s * 3 % 2)])
+def test_a_sum_before_or_after_a_remainder_must_be_said(divide):
+    error = failing(lambda q, k, v, g: (divide(q[i, c] * k[j, c]) * v[j, x])[i, x])
+    assert "Is c summed before or after `q[i, c] * k[j, c]" in error.message
+    assert "tensorc.sum(..., c)" in error.hint
+    for said in (tc.sum(u * u, u, u < i) % 2, tc.sum(u * u % 2, u, u < i), (i * i) % 2, i * x // 2):
+        assert trace(lambda q, k, v, g, said=said: (said * v[i, x] + k[u, c] * k[u, c])[i, x], HEADER)
 
 
 def test_a_score_may_be_used_in_separate_terms():
@@ -304,55 +313,6 @@ def test_arguments_and_header_must_agree():
         record(lambda q, mask: q, "q[n] -> o[n]", name="f")
 
 
-HEADERS = {
-    "": "inputs and outputs, with -> between",
-    "q[n]": "with -> between them",
-    "q[n] -> ": "at least one output",
-    "q[n d] -> o[n]": "d cannot stand after n",
-    "q[n -> o[n]": "The inputs of the header are incomplete here",
-    "q] -> o[n]": "This ] closes nothing",
-    "q[n] -> o": "The outputs of the header are incomplete here",
-    "q[n] k[n] -> o[n]": "k cannot stand after ]",
-    "q[n], w= -> o[n]": "The inputs of the header are incomplete here",
-    "q[n] -> o[n": "never closed",
-    "q[n] -> o[n]: o[i] = q[i]": ": does not stand in a header",
-    "def f(q[n]) -> o[n]": "( does not stand in a header",
-    "q[n], w=0.5 -> o[n]": "A default is an integer",
-    "q[0] -> o[]": "size 0",
-    "q[n] -> o[n], lambda[n]": "lambda is a Python keyword",
-    "q[n] -> o[n] -> z[n]": "-> cannot stand after ]",
-    "q -> o[n]": "The inputs of the header are incomplete here",
-    "é[n] -> o[n]": "é is not an ASCII name",
-}
-
-
-@pytest.mark.parametrize("header", HEADERS)
-def test_malformed_headers_point_into_the_header(header):
-    with pytest.raises(LanguageError) as caught:
-        parse_header(header)
-    error = caught.value
-    assert HEADERS[header] in error.message
-    assert error.line == 1 and error.column is not None and 1 <= error.column <= len(header) + 1
-    assert error.source_line == header and error.hint
-
-
-def test_places_in_a_header_are_those_of_the_header():
-    header = "q[n, d], k[n, d] -> o[n, lambda]"
-    with pytest.raises(LanguageError) as caught:
-        parse_header(header)
-    assert caught.value.column == header.index("lambda") + 1
-    with pytest.raises(LanguageError) as caught:
-        parse_header("q[n, if] -> o[n]")
-    assert caught.value.column == 6
-
-
-def test_duplicate_names_in_a_header():
-    with pytest.raises(LanguageError):
-        trace(lambda q: (q[i] * 2)[i], "q[n], q[n] -> o[n]")
-    with pytest.raises(LanguageError):
-        trace(lambda n: (n[i] * 2)[i], "n[n] -> o[n]")
-
-
 def test_no_header():
     error = failing(lambda q, k: (q[i, c] * k[c])[i, j], None)
     assert "No input says how long axis 2 of o is" in error.message
@@ -360,3 +320,4 @@ def test_no_header():
     assert "q is read with 2 subscripts and with 1" in failing(lambda q: (q[i, c] * q[c])[i], None).message
     assert "traced without a header" in failing(lambda q: (q[i] * tc.sizes("n"))[i], None).message
     assert "without its indices" in failing(lambda q: tc.sum(q[i], i), None).message
+    assert "returns nothing" in failing(lambda q: (), None).message
