@@ -140,6 +140,8 @@ class ExprPrinter:
                 mask = self.condition(condition, axes)
                 return f"({mask})" if given else f"np.asarray({mask}).astype(compute)"
             case Where(condition=condition, then=then, otherwise=otherwise):
+                if not any(isinstance(n, Read | Index) for n in walk(condition)):
+                    return f"({inner(then)} if {self.condition(condition, axes)} else {inner(otherwise)})"
                 parts = [self.condition(condition, axes), inner(then), inner(otherwise)]
                 text = f"np.where({', '.join(parts)})"
                 return text if given else f"{text}.astype(compute, copy=False)"

@@ -26,6 +26,12 @@ def numpy_source(program: Program, plan: Plan) -> str:
     return "\n".join([*head, *_helpers("\n".join(body)), *body, ""])
 
 
+def required_sizes(program: Program, without: Extent | None) -> dict[str, str]:
+    """The sizes that generated functions take by keyword, because no input shows them: name → keyword."""
+    writer = _Writer(program, Plan("parallel", program.name, None, (), (), (), (), (), (), ()))
+    return {name: writer.names.size(name) for name in writer._solve(without)[1]}
+
+
 def _helpers(text: str) -> list[str]:
     """The helper functions that the text uses, and those they use."""
     functions = {n: f for n, f in vars(numpy_helpers).items() if inspect.isfunction(f)}

@@ -24,11 +24,11 @@ from tensorc.ir import (
 )
 from tensorc.passes.chains import LinearTerm, NoScan, linear_terms
 from tensorc.passes.inline import dependency_order, inline, is_recursive
-from tensorc.passes.normalise import Normaliser, merge_masks
+from tensorc.passes.normalise import Normaliser, equation_texts, merge_masks
 from tensorc.passes.records import Log
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stages import Graph, StageBuilder, Tensor
-from tensorc.passes.terms import Definition, Map, Sum, extents_of, rename_term, times
+from tensorc.passes.terms import Definition, Map, Sum, extents_of, rename_term, scaled, times
 from tensorc.plan import Ref, Why, span_line
 from tensorc.printing import print_expr
 
@@ -46,7 +46,7 @@ class NotLinear(Exception):
 def definitions(program: Program, time: Extent | None, expand: bool, log: Log) -> list[Definition]:
     """The flat definitions of a program, in the order of their dependencies."""
     inlined = inline(program, time, expand, log)
-    normaliser = Normaliser(time, expand, program.tensors(), log)
+    normaliser = Normaliser(time, expand, program.tensors(), log, equation_texts(program))
     for group in dependency_order(inlined):
         for equation in group:
             normaliser.equation(equation.target, equation.left, equation.body, equation.span)
@@ -163,7 +163,7 @@ class _GraphBuilder:
         back = {names[b.name]: label for b, label in zip(left, labels, strict=True)}
         ref = ref.relabel(back)
         read = Read(self.stages.alias(ref), tuple(Index(a) for a in ref.axes))
-        return times(scale, read)
+        return scaled(scale, read, renamed.term.bound)
 
     def _spread(self, expr: Expr, left: tuple[str, ...], why: Why) -> Ref:
         """A value with exactly the labels of the left side; those missing on the right repeat it."""

@@ -8,7 +8,7 @@ tokens are decays, conditions on two tokens are relations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import product
 
@@ -29,6 +29,7 @@ from tensorc.ir import (
     Node,
     Not,
     Pow,
+    Program,
     Read,
     Reduce,
     Softmax,
@@ -69,7 +70,11 @@ class Unexpanded(Exception):
 class Normaliser:
     """Normalises the equations of one program; `definitions` collects the results in order."""
 
-    def __init__(self, time: Extent | None, expand: bool, names: Iterable[str], log: Log) -> None:
+    def __init__(
+        self, time: Extent | None, expand: bool, names: Iterable[str], log: Log, sources: Mapping[str, str] | None = None
+    ) -> None:
+        self.sources = sources or {}
+        self.source = ""
         self.time = time
         self.expand = expand
         self.names = set(names)
@@ -85,20 +90,18 @@ class Normaliser:
 
     def equation(self, target: str, left: tuple[Bind, ...], body: Expr, span: Span | None) -> None:
         """Normalise one equation; its definitions are appended."""
-        from tensorc.printing import print_expr
-
         self.taken = {b.name for b in left} | {n.name for n in walk(body) if isinstance(n, Index)}
         free = {b.name for b in left}
         body = rename_apart(body, free | set())  # type: ignore[assignment]
         self.extents = extents_of(left, body)
         self.taken |= set(self.extents)
         self.target, self.span = target, span
-        source = f"{target}[{', '.join(b.name for b in left)}] = {print_expr(body)}"
+        self.source = self.sources.get(target, "")
         if isinstance(body, Reduce) and body.op == "sum":
-            self.definitions.append(Sum(target, left, tuple(self.products(body)), span, source))
+            self.definitions.append(Sum(target, left, tuple(self.products(body)), span, self.source))
             return
         expr = self.hoist(body)
-        self.definitions.append(Map(target, left, expr, span, source))
+        self.definitions.append(Map(target, left, expr, span, self.source))
 
     def hoist(self, expr: Node) -> Expr:
         """The expression with every maximal sum read from a definition of its own."""
@@ -131,13 +134,13 @@ class Normaliser:
         if key in self.known:
             return Read(self.known[key], tuple(Index(b.name) for b in left))
         terms = tuple(self.products(node))
-        read = self._append(lambda name: Sum(name, left, terms, node.span or self.span, self._text(name, left, node)))
+        read = self._append(lambda name: Sum(name, left, terms, node.span or self.span, self.source))
         self.known[key] = read.tensor
         return read
 
     def define(self, kind: type[Map], expr: Expr, left: tuple[Bind, ...], source: Node) -> Read:
         """A pointwise expression as a definition of its own."""
-        return self._append(lambda name: kind(name, left, expr, source.span or self.span, self._text(name, left, source)))
+        return self._append(lambda name: kind(name, left, expr, source.span or self.span, self.source))
 
     def _append(self, make: object) -> Read:
         name = fresh_name(f"{self.target}_1", self.names)
@@ -151,11 +154,6 @@ class Normaliser:
         bound = [b.name for n in walk(node) if isinstance(n, Reduce) for b in n.binds]
         fixed = _rename_bound(node, {name: f"${k}" for k, name in enumerate(bound)})
         return substitute(fixed, names)  # type: ignore[return-value]
-
-    def _text(self, name: str, left: tuple[Bind, ...], node: Node) -> str:
-        from tensorc.printing import print_expr
-
-        return f"{name}[{', '.join(b.name for b in left)}] = {print_expr(node)}"  # type: ignore[arg-type]
 
     def binds_of(self, indices: Iterable[str]) -> tuple[Bind, ...]:
         """Binds in a fixed order: token indices first, then features by name."""
@@ -340,6 +338,16 @@ class Normaliser:
         self.extents[name] = self.time
         inner = self.value(substitute(value, {TOKEN: Index(name)}))  # type: ignore[arg-type]
         return substitute(inner, {name: Index(TOKEN)})  # type: ignore[return-value]
+
+
+def equation_texts(program: Program) -> dict[str, str]:
+    """Every equation as it was written, for reports and comments."""
+    from tensorc.printing import print_expr
+
+    return {
+        e.target: f"{e.target}[{', '.join(b.name for b in e.left)}] = {print_expr(e.body)}"
+        for e in program.equations
+    }
 
 
 def _addends(expr: Expr) -> list[Expr]:

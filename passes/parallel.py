@@ -27,12 +27,13 @@ from tensorc.passes.chains import NoScan, merge
 from tensorc.passes.emit import BODY, CONSTANT, Emitter
 from tensorc.passes.inline import dependency_order, inline, is_recursive
 from tensorc.passes.linear import rename_all
-from tensorc.passes.normalise import Normaliser, merge_masks
+from tensorc.passes.normalise import Normaliser, equation_texts, merge_masks
 from tensorc.passes.records import Log
 from tensorc.passes.recursion import recursion
-from tensorc.passes.relation import TOKEN, Decayed, Relation
+from tensorc.passes.relation import TOKEN, Decayed, Relation, as_factor
+from tensorc.passes.relation_order import Order
 from tensorc.passes.terms import Map as MapDefinition
-from tensorc.passes.terms import Sum, Term, extents_of, rename_term, times
+from tensorc.passes.terms import Sum, Term, extents_of, rename_term, scaled, times
 from tensorc.plan import HERE, Fill, GateUse, Load, Plan, Recur, Ref, Tile, Why, span_line
 
 def parallel_plan(
@@ -56,7 +57,8 @@ class _Parallel:
 
     def plan(self) -> Plan:
         program = inline(self.program, self.time, self.expand, self.log)
-        normaliser = Normaliser(self.time, self.expand, program.tensors(), self.log)
+        self.sources = equation_texts(self.program)
+        normaliser = Normaliser(self.time, self.expand, program.tensors(), self.log, self.sources)
         for group in dependency_order(program):
             if is_recursive(group):
                 self._recur(group)
@@ -158,7 +160,7 @@ class _Parallel:
             return scale
         out = [names[b.name] for b in left if names[b.name] in present]
         ref = self.emitter.product(items, out, why)
-        return times(scale, Read(ref.value, tuple(Index(a) for a in ref.axes)))
+        return scaled(scale, Read(ref.value, tuple(Index(a) for a in ref.axes)), renamed.bound)
 
     # -- relations as masks --------------------------------------------------------------------------------
 
@@ -167,9 +169,9 @@ class _Parallel:
         if factor is not None:
             return [self.emitter.pointwise(factor, None, why)]
         conditions, decays = relation.dense()
+        if isinstance(relation, Order) and not decays:
+            return [self._tile("fine", relation.strict, (), relation.late, relation.early, why)]
         if not decays:
-            from tensorc.passes.relation import as_factor
-
             mask = as_factor(conditions)
             assert mask is not None
             return [self.emitter.pointwise(mask, None, why)]
@@ -247,7 +249,7 @@ class _Parallel:
         body: Expr = substitute(equation.body, {index: Size(HERE)})  # type: ignore[assignment]
         left = tuple(b for k, b in enumerate(equation.left) if k != axis)
         name = f"{equation.target}_row"
-        normaliser = Normaliser(None, False, [*self.program.tensors(), *self.values], self.log)
+        normaliser = Normaliser(None, False, [*self.program.tensors(), *self.values], self.log, {name: self.sources[equation.target]})
         normaliser.equation(name, left, body, equation.span)
         for definition in normaliser.definitions:
             ref, labels = self._define(definition)

@@ -14,7 +14,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from tensorc.errors import Span
-from tensorc.ir import Bind, Const, Expr, Extent, Index, Mul, Node, Reduce, Softmax, free_indices, substitute, walk
+from tensorc.ir import (
+    Bind,
+    Call,
+    Compare,
+    Const,
+    Div,
+    Expr,
+    Extent,
+    Index,
+    Mul,
+    Node,
+    Pow,
+    Reduce,
+    Size,
+    Softmax,
+    Where,
+    free_indices,
+    substitute,
+    walk,
+)
 from tensorc.passes.relation import Relation
 
 ONE = Const(1)
@@ -67,6 +86,16 @@ def times(*factors: Expr) -> Expr:
 def multiply(a: Term, b: Term) -> Term:
     """The product of two terms whose bound names differ."""
     return Term(times(a.scale, b.scale), a.factors + b.factors, a.relations + b.relations, a.bound + b.bound)
+
+
+def scaled(scale: Expr, value: Expr, bound: Iterable[Bind]) -> Expr:
+    """A scale times a sum. Where the sum is empty it is 0, even if the scale is not finite: 1 / sqrt(0)."""
+    risky = any(isinstance(n, Div | Pow | Call) for n in walk(scale))
+    ranges = [times(*(Size(n) for n in b.extent.names), Const(b.extent.coefficient)) for b in bound]
+    product = times(scale, value)
+    if not risky or not ranges:
+        return product
+    return Where(Compare(">", times(*ranges), Const(0)), product, value)
 
 
 def rename_term(term: Term, names: Mapping[str, str]) -> Term:

@@ -1,0 +1,63 @@
+"""The passes in their order: from a program to the plan of each form.
+
+    inline        pair and state-like tensors into the equations that read them
+    normalise     equations to sums of products of factors and relations
+    merge         relations on one pair into one
+    chains        relations of a term into forests of scans
+    order         the cheapest contraction tree of every term
+    stages        the tree cut into states and one-token values
+    schedule      stages into loops over the sequence
+    realise       loops into steps: split over chunks, or token by token
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tensorc.ir import Extent, Program
+from tensorc.passes.blockwise import schedule
+from tensorc.passes.chunkwise import Chunkwise
+from tensorc.passes.linear import NotLinear, stage_graph
+from tensorc.passes.parallel import parallel_plan
+from tensorc.passes.records import Log
+from tensorc.passes.recurrent import Recurrent
+from tensorc.passes.stages import Graph
+from tensorc.passes.streams import streams
+from tensorc.plan import Plan
+
+ORDER = ("inline", "normalise", "merge", "chains", "order", "stages", "schedule", "realise")
+
+
+def chunkwise_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int], chunk: int) -> Plan:
+    """The chunkwise form. The sizes and the chunk decide orders, never a state."""
+    return Chunkwise(program, graph, time, sizes, chunk).plan()
+
+
+def recurrent_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int]) -> Plan:
+    """The recurrent form; `NotLinear` if a value needs a later token or has no time axis."""
+    loops = schedule(graph)
+    later = next((p for p in loops.passes if p.reverse), None)
+    if later is not None:
+        reason = "values are carried from later tokens to earlier ones"
+        raise NotLinear(reason, "bound the index, e.g. j <= i, or use form='parallel'", None)
+    total = next((m for p in loops.passes for m in p.memories if m.total), None)
+    if total is not None:
+        reason = "a sum over all tokens includes later ones"
+        raise NotLinear(reason, "bound the index, e.g. j <= i, or use form='parallel'", total.why.line)
+    for output in program.outputs:
+        if time not in output.axes:
+            raise NotLinear(f"the output {output.name} has no time axis", "use form='chunkwise'", None)
+    return Recurrent(program, graph, time, sizes, 1).plan()
+
+
+__all__ = [
+    "ORDER",
+    "Graph",
+    "Log",
+    "NotLinear",
+    "chunkwise_plan",
+    "parallel_plan",
+    "recurrent_plan",
+    "stage_graph",
+    "streams",
+]

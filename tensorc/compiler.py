@@ -1,0 +1,122 @@
+"""The driver: from text, a file or a program to an operator. The one place that knows the front end, the
+passes and the backends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tensorc.errors import BackendError, FormError, LanguageError, TensorcError
+from tensorc.ir import Extent, Program
+
+if TYPE_CHECKING:
+    from tensorc.operator import Operator
+
+BACKENDS = ("numpy", "reference")
+LATER = ("torch", "triton")
+FORMS = ("auto", "parallel", "chunkwise", "recurrent")
+LONGEST = 64 * 1024
+
+
+def compile(  # noqa: A001 - the name users expect: tensorc.compile
+    source: str | Path | Program,
+    *,
+    name: str | None = None,
+    backend: str = "numpy",
+    form: str = "auto",
+    time: str | None = None,
+    sizes: Mapping[str, int] | None = None,
+    device: object = None,
+) -> Operator:
+    """Compile a program to an operator.
+
+    `source` is a path, program text, or a `Program`; `name` chooses among several programs of one text.
+    `form` is "parallel", "chunkwise", "recurrent", or "auto" (the cheapest for the sizes of each call).
+    `time` names the time axis where the program leaves it open; `sizes` overrides defaults of the
+    signature and gives sizes that the inputs do not show. The operator takes arrays in signature order,
+    leading batch dimensions broadcasting.
+
+    Raises `LanguageError` for a malformed program, `FormError` for a form it does not have,
+    `BackendError` for a backend that does not exist.
+
+    >>> import numpy as np
+    >>> import tensorc
+    >>> f = tensorc.compile('''
+    ... def f(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
+    ...     o[i, x] = sum[j <= i](q[i, c] * k[j, c] * v[j, x])
+    ... ''')
+    >>> q = k = v = np.ones((3, 2))
+    >>> f(q, k, v)[:, 0]
+    array([2., 4., 6.])
+    """
+    from tensorc.operator import Operator
+
+    program = source if isinstance(source, Program) else parse_source(source, name)
+    if isinstance(source, Program) and name is not None and name != source.name:
+        raise LanguageError(f"The program is {source.name}, not {name}.", hint="Leave name= out.")
+    if form not in FORMS:
+        raise FormError(f"No form {form!r}. There are {', '.join(FORMS)}.")
+    _check_backend(backend)
+    if device is not None and str(device) != "cpu":
+        raise BackendError(f"The {backend} backend runs on the CPU, not on {device}.")
+    _check_sizes(program, sizes)
+    return Operator(program, backend=backend, form=form, time=_time(program, time), sizes=dict(sizes or {}))
+
+
+def parse(text: str, name: str | None = None) -> Program:
+    """Parse program text. Raises `LanguageError` with line, column and a hint.
+
+    >>> parse("def f(x[n]) -> y[]:  y[] = sum[i](x[i])").name
+    'f'
+    """
+    from tensorc.grammar import parse as parse_text
+
+    return parse_text(text, name=name)
+
+
+def parse_source(source: str | Path, name: str | None = None) -> Program:
+    """A program from a path (`Path`, or a string that ends in .tc) or from text."""
+    from tensorc.grammar import parse as parse_text
+
+    if isinstance(source, Path) or (isinstance(source, str) and source.endswith(".tc") and "\n" not in source):
+        return parse_text(_read(Path(source)), name=name, file=str(source))
+    if not isinstance(source, str):
+        raise TensorcError(f"A program is a path, text or a Program, not {type(source).__name__}.")
+    return parse_text(source, name=name)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(4 * LONGEST).decode("utf-8")
+    except (OSError, ValueError) as error:
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
+        raise TensorcError(f"Cannot read {path}: {reason}.") from None
+
+
+def _check_backend(backend: str) -> None:
+    if backend in LATER:
+        raise BackendError(f"The {backend} backend is not part of this version. There are {', '.join(BACKENDS)}.")
+    if backend not in BACKENDS:
+        raise BackendError(f"No backend {backend!r}. There are {', '.join(BACKENDS)}.")
+
+
+def _check_sizes(program: Program, sizes: Mapping[str, int] | None) -> None:
+    from tensorc.binding_sizes import check_sizes
+
+    if sizes:
+        check_sizes(sizes, frozenset(program.sizes()))
+
+
+def _time(program: Program, time: str | None) -> Extent | None:
+    """The time axis: as asked for, or the one stream of the program."""
+    from tensorc.passes.streams import streams
+
+    if time is None:
+        found = streams(program)
+        return found[0] if len(found) == 1 else None
+    known = program.sizes()
+    if time not in known:
+        raise FormError(f"No size {time!r} for the time axis. The sizes are {', '.join(known)}.")
+    return Extent(1, (time,))

@@ -1,0 +1,185 @@
+"""The forms of a program: which exist, their plans and sources, and which is cheapest where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensorc.backends.numpy_source import numpy_source, required_sizes
+from tensorc.cost import plan_time
+from tensorc.errors import FormError
+from tensorc.ir import Extent, Program
+from tensorc.passes.pipeline import (
+    Graph,
+    Log,
+    NotLinear,
+    chunkwise_plan,
+    parallel_plan,
+    recurrent_plan,
+    stage_graph,
+)
+from tensorc.plan import Plan
+from tensorc.runtime import load
+
+Function = Callable[..., Any]
+CHUNKS = (16, 32, 64, 128)
+LENGTH, FEATURES = 4096, 64
+
+
+class Forms:
+    """Plans of a program by form and sizes. The sizes of features are part of the key; the length of the
+    time axis is too for the parallel form alone, rounded to a power of two."""
+
+    def __init__(self, program: Program, time: Extent | None, sizes: Mapping[str, int]) -> None:
+        self.program, self.time, self.given = program, time, dict(sizes)
+        self.log = Log()
+        self._plans: dict[object, Plan | NotLinear] = {}
+        self._graphs: dict[object, Graph | NotLinear] = {}
+        self._chosen: dict[object, str] = {}
+        self._functions: dict[object, tuple[Function, Plan, dict[str, int]]] = {}
+
+    # -- which exist -----------------------------------------------------------------------------------
+
+    def exists(self, form: str) -> bool:
+        """Whether the program has a form."""
+        return form == "parallel" or not isinstance(self._linear(form, self.example_sizes({})), NotLinear)
+
+    def streams(self) -> bool:
+        """Whether the program has a state between tokens."""
+        return self.exists("recurrent")
+
+    def require(self, form: str) -> None:
+        """Raise `FormError`, with the reason, for a form that the program does not have."""
+        found = self.why_not(form)
+        if found is None:
+            return
+        line = f" (line {found.line})" if found.line else ""
+        raise FormError(f"No {form} form of {self.program.name}: {found.reason}{line}. {_sentence(found.change)}")
+
+    def why_not(self, form: str) -> NotLinear | None:
+        """Why a form does not exist; None if it does."""
+        if form == "parallel":
+            return None
+        found = self._linear(form, self.example_sizes({}))
+        return found if isinstance(found, NotLinear) else None
+
+    def example_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Sizes for a report: those given, then the program's own, then usual ones."""
+        from tensorc.binding_sizes import check_sizes
+
+        known = check_sizes(sizes, frozenset(self.program.sizes())) if sizes else {}
+        streams = self.time.names if self.time is not None else ()
+        usual = {n: LENGTH if n in streams else FEATURES for n in self.program.sizes()}
+        return usual | dict(self.program.defaults) | self.given | known
+
+    # -- plans -----------------------------------------------------------------------------------------
+
+    def plan(self, form: str, sizes: Mapping[str, int]) -> Plan:
+        """The plan of a form at these sizes."""
+        if form == "parallel":
+            return self._parallel(sizes)
+        found = self._linear(form, sizes)
+        if isinstance(found, NotLinear):
+            self.require(form)
+            raise FormError(f"No {form} form of {self.program.name} at these sizes: {found.reason}.")
+        return found
+
+    def _features(self, sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+        time = self.time.names if self.time is not None else ()
+        return tuple((n, max(1, sizes[n])) for n in self.program.sizes() if n not in time)
+
+    def _linear(self, form: str, sizes: Mapping[str, int]) -> Plan | NotLinear:
+        key = (form, self._features(sizes))
+        if key not in self._plans:
+            self._plans[key] = self._build(form, dict(sizes) | dict(key[1]))
+        return self._plans[key]
+
+    def _build(self, form: str, sizes: dict[str, int]) -> Plan | NotLinear:
+        if self.time is None:
+            return NotLinear("it has no time axis, or several", 'name it: compile(..., time="n")', None)
+        graph = self._graph(sizes)
+        if isinstance(graph, NotLinear):
+            return graph
+        try:
+            if form == "recurrent":
+                return recurrent_plan(self.program, graph, self.time, sizes)
+            plans = [chunkwise_plan(self.program, graph, self.time, sizes, chunk) for chunk in CHUNKS]
+        except NotLinear as problem:
+            return problem
+        long = sizes | {n: 8192 for n in self.time.names}
+        return min(plans, key=lambda p: plan_time(p, long))
+
+    def _graph(self, sizes: dict[str, int]) -> Graph | NotLinear:
+        key = self._features(sizes)
+        if key not in self._graphs:
+            assert self.time is not None
+            try:
+                self._graphs[key] = stage_graph(self.program, self.time, sizes, self.log)
+            except NotLinear as problem:
+                self._graphs[key] = problem
+        return self._graphs[key]
+
+    def _parallel(self, sizes: Mapping[str, int]) -> Plan:
+        time = self.time.names if self.time is not None else ()
+        rounded = {n: _rounded(v) if n in time else max(1, v) for n, v in sizes.items()}
+        key = ("parallel", tuple(rounded.items()))
+        if key not in self._plans:
+            plans = [parallel_plan(self.program, self.time, rounded, e, self.log) for e in (False, True)]
+            self._plans[key] = min(plans, key=lambda p: plan_time(p, rounded))
+        found = self._plans[key]
+        assert isinstance(found, Plan)
+        return found
+
+    def cheapest(self, sizes: Mapping[str, int], streaming: bool = False) -> str:
+        """The form with the least time by the cost model; `streaming` excludes the parallel form."""
+        key = (tuple(sizes.items()), streaming)
+        if key not in self._chosen:
+            if streaming:
+                self.require("recurrent")
+            forms = [f for f in ("parallel", "chunkwise", "recurrent") if self.exists(f)]
+            if streaming:
+                forms.remove("parallel")
+            if len(self._chosen) >= 1024:
+                self._chosen.clear()
+            self._chosen[key] = min(forms, key=lambda f: plan_time(self.plan(f, sizes), sizes))
+        return self._chosen[key]
+
+    # -- source ----------------------------------------------------------------------------------------
+
+    def source(self, form: str, sizes: Mapping[str, int]) -> str:
+        """The generated NumPy source of a form."""
+        return numpy_source(self.program, self.plan(form, sizes))
+
+    def function(self, form: str, sizes: Mapping[str, int]) -> tuple[Function, Plan, dict[str, int]]:
+        """The function for whole sequences, its plan, and the sizes it takes by keyword."""
+        functions, plan, extra = self._load(form, sizes, None)
+        return functions[self._entry(functions)], plan, extra
+
+    def token_functions(self, sizes: Mapping[str, int]) -> tuple[dict[str, Function], Plan, dict[str, int]]:
+        """The functions of the recurrent form: `step`, `start` and the whole."""
+        full = {n: LENGTH for n in self.program.sizes()} | dict(sizes)
+        return self._load("recurrent", full, self.time)
+
+    def _load(self, form: str, sizes: Mapping[str, int], without: Extent | None) -> Any:
+        plan = self.plan(form, sizes)
+        key = (id(plan), without)
+        if key not in self._functions:
+            functions = load(numpy_source(self.program, plan))
+            names = required_sizes(self.program, without)
+            self._functions[key] = (functions, plan, names)  # type: ignore[assignment]
+        functions, plan, names = self._functions[key]
+        return functions, plan, {keyword: sizes[name] for name, keyword in names.items()}  # type: ignore[attr-defined]
+
+    def _entry(self, functions: Mapping[str, Function]) -> str:
+        from tensorc.backends.numpy_names import Names
+
+        return Names(self.program).function
+
+
+def _rounded(value: int) -> int:
+    """The nearest power of two: orders hardly change between."""
+    return max(1, 2 ** round(max(1, value).bit_length() - 0.5)) if value > 1 else 1
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".") if text else ""
