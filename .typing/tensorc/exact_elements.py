@@ -1,0 +1,1 @@
+../../tensorc/exact_elements.py
