@@ -83,6 +83,7 @@ class _Parallel:
             kept=(),
             stored=(),
             extents=tuple(self.extents.items()),
+            tensors=tuple((t.name, t.axes) for t in (*self.program.inputs, *self.program.outputs)),
         )
 
     def _whole(self, name: str, count: int) -> Ref:

@@ -67,6 +67,7 @@ class Realiser(ABC):
             stored=tuple(stored),
             extents=sizes,
             chunk=self.chunk,
+            tensors=tuple((t.name, t.axes) for t in (*self.program.inputs, *self.program.outputs)),
         )
 
     # -- values that cross loops -----------------------------------------------------------------------

@@ -223,7 +223,8 @@ class Plan:
 
     `kept` are tensors of whole length that one loop leaves for a later one. `outputs` that the loops
     did not store are values at the end. `extents` give the size of every label of a feature, and of the
-    token letters of the parallel form. `chunk` is the suggested chunk.
+    token letters of the parallel form. `chunk` is the suggested chunk. `tensors` are the declared axes of
+    the inputs and outputs.
     """
 
     form: str
@@ -237,6 +238,7 @@ class Plan:
     stored: tuple[str, ...]
     extents: tuple[tuple[str, Extent], ...]
     chunk: int = 64
+    tensors: tuple[tuple[str, tuple[Extent, ...]], ...] = ()
 
     @property
     def states(self) -> tuple[State, ...]:
