@@ -15,7 +15,7 @@ from tensorc.trace_misuse import has_traced
 from tensorc.trace_state import Trace, assigned_name, current, user_frame
 
 if TYPE_CHECKING:
-    from tensorc.jit import Jit, Request
+    from tensorc.decorator import Jit, Request
 
 _running: ContextVar[tuple[object, ...]] = ContextVar("tensorc_calls", default=())
 

@@ -114,7 +114,7 @@ class Trace:
             )
 
     def check_letters(self, tree: Any, left: frozenset[str]) -> None:
-        """The indices and sizes of an equation, which may be older than this trace; sums that Python hides."""
+        """The indices and sizes of an equation, made before this trace perhaps; sums that Python hides."""
         for node in walk(tree):
             if isinstance(node, SizeName):
                 self.check_size(node.name)

@@ -19,6 +19,7 @@ from tensorc.ir import Call, Iverson, Where
 from tensorc.trace_condition import Condition
 from tensorc.trace_expr import Index, Open, Size, Tensor, operand
 from tensorc.trace_node import Node, joined
+from tensorc.trace_program import trace
 from tensorc.trace_state import RESERVED, current, is_name
 
 
@@ -266,7 +267,7 @@ cos = _function("cos", "The cosine.")
 sin = _function("sin", "The sine.")
 
 __all__ = [
-    *("indices", "sizes", "tensor", "sum", "prod", "max", "min", "mean", "logsumexp", "softmax"),
+    *("trace", "indices", "sizes", "tensor", "sum", "prod", "max", "min", "mean", "logsumexp", "softmax"),
     *("where", "iverson", "maximum", "minimum", "exp", "log", "sqrt", "rsqrt", "abs", "sign", "tanh"),
     *("sigmoid", "silu", "gelu", "relu", "elu", "softplus", "cos", "sin"),
 ]

@@ -19,7 +19,7 @@ import tensorc.tracing as tc
 from tensorc.errors import LanguageError
 from tensorc.grammar import parse
 from tensorc.ir import Program
-from tensorc.jit import Jit, jit
+from tensorc.decorator import Jit, jit
 
 i, j, c, x = tc.indices("i j c x")
 A, B = np.ones((3, 2)), np.full((3, 2), 2.0)
@@ -296,7 +296,7 @@ def test_lambdas_and_names(operators):
 def test_notebook_cells(operators):
     cell = (
         "import tensorc.tracing as tc\n"
-        "from tensorc.jit import jit\n"
+        "from tensorc.decorator import jit\n"
         "@jit('q[n] -> o[n]')\n"
         "def double(q):\n"
         "    i = tc.indices('i')\n"

@@ -10,7 +10,7 @@ import pytest
 import tensorc.tracing as tc
 from tensorc.errors import LanguageError
 from tensorc.grammar import parse
-from tensorc.jit import Jit, jit
+from tensorc.decorator import Jit, jit
 
 i, j, c = tc.indices("i j c")
 

@@ -20,11 +20,12 @@ comparisons = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
 
 
 def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    either = st.tuples(inner, numbers).map(list)
-    pair = either.flatmap(st.permutations) | st.tuples(inner, inner).map(list)
+    pair = st.tuples(inner, inner)
     return st.one_of(
-        st.builds(lambda p, o: f"{p[0]} {o} {p[1]}", pair, operators),
-        st.builds(lambda p, o: f"({p[0]}) {o} ({p[1]})", st.tuples(inner, inner), operators),
+        st.builds("{0[0]} {1} {0[1]}".format, pair, operators),
+        st.builds("(({}) {} {})".format, inner, operators, numbers),  # or Python would compute 2 + 2 + a[i]
+        st.builds("({} {} ({}))".format, numbers, operators, inner),
+        st.builds("({0[0]}) {1} ({0[1]})".format, pair, operators),
         st.builds("({})".format, inner),
         st.builds("-{}".format, inner),
         st.builds("-({})".format, inner),
