@@ -19,7 +19,6 @@ from tensorc.ir import Call, Iverson, Where
 from tensorc.trace_condition import Condition
 from tensorc.trace_expr import Index, Open, Size, Tensor, operand
 from tensorc.trace_node import Node, joined
-from tensorc.trace_program import trace
 from tensorc.trace_state import RESERVED, current, is_name
 
 
@@ -83,19 +82,19 @@ def tensor(name: str) -> Tensor:
 
     Raises LanguageError outside of a trace, and for a name that is taken.
     """
-    trace = current()
-    if trace is None:
+    running = current()
+    if running is None:
         raise LanguageError(
             f"tensor({name!r}) outside of a trace.",
             hint="Make tensors in a function under @tensorc.jit; an array is an argument of it.",
         )
     _letter(name, "a tensor")
-    for other in trace.tensors.values():
+    for other in running.tensors.values():
         if other.label == name and other.kind:
             raise LanguageError(f"There is a tensor {name} already.", hint="Every tensor needs its own name.")
-    if trace.sizes is not None and name in trace.sizes:
+    if running.sizes is not None and name in running.sizes:
         raise LanguageError(f"{name} is a size of the header.", hint="A tensor needs another name.")
-    return Tensor(trace, name, kind="forward")
+    return Tensor(running, name, kind="forward")
 
 
 def _split(names: tuple[object, ...], what: str) -> list[str]:

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import tensorc.tracing as tc
+from tensorc.decorator import Jit, jit
 from tensorc.errors import LanguageError
 from tensorc.grammar import parse
 from tensorc.ir import Program
-from tensorc.decorator import Jit, jit
 
 i, j, c, x = tc.indices("i j c x")
 A, B = np.ones((3, 2)), np.full((3, 2), 2.0)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import tensorc.tracing as tc
+from tensorc.decorator import Jit, jit
 from tensorc.errors import LanguageError
 from tensorc.grammar import parse
-from tensorc.decorator import Jit, jit
 
 i, j, c = tc.indices("i j c")
 
