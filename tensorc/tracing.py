@@ -19,6 +19,7 @@ from tensorc.ir import Call, Iverson, Where
 from tensorc.trace_condition import Condition
 from tensorc.trace_expr import Index, Open, Size, Tensor, operand
 from tensorc.trace_node import Node, joined
+from tensorc.trace_program import trace as trace
 from tensorc.trace_state import RESERVED, current, is_name
 
 

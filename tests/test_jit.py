@@ -377,3 +377,11 @@ def test_threads_share_traces(operators):
         thread.join(30)
     assert {body(o) for o in operators} == {f"o[i] = {k} * q[i]" for k in range(5)}
     assert len(scaled._operators) == 5
+
+
+def test_public_names():
+    import tensorc
+
+    assert tensorc.jit is jit and tensorc.indices is tc.indices and tensorc.sum is tc.sum
+    traced = tensorc.trace(lambda q: (2 * q[i])[i], "q[n] -> o[n]")
+    assert traced == parse("def f(q[n]) -> o[n]: o[i] = 2 * q[i]")
