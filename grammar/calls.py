@@ -162,12 +162,20 @@ class Namer:
         self.letters = set(symbols.letters)
         self.next: dict[str, int] = {}
 
-    def fresh(self, name: str, avoid: set[str]) -> str:
-        """The name, or the name with a number."""
-        candidate, number = name, self.next.get(name, 2)
+    def letter(self, name: str, avoid: set[str]) -> str:
+        """The name, or the name with a number, for an index; equations may share it."""
+        candidate, number = name, 2
         while candidate in self.fixed or candidate in avoid:
             candidate, number = f"{name}_{number}", number + 1
+        return candidate
+
+    def tensor(self, name: str, avoid: set[str]) -> str:
+        """The name, or the name with a number, for a tensor; it is taken from then on."""
+        candidate, number = name, self.next.get(name, 2)
+        while candidate in self.fixed or candidate in avoid or candidate in self.letters:
+            candidate, number = f"{name}_{number}", number + 1
         self.next[name] = number
+        self.fixed.add(candidate)
         return candidate
 
 
@@ -185,17 +193,15 @@ class _Inliner:
         self.tensors = {d.name: a.name for d, a in zip(program.inputs, statement.arguments, strict=True)}
         self.tensors |= {d.name: t.name for d, t in zip(program.outputs, statement.targets, strict=True)}
         for local in program.locals:
-            fresh = namer.fresh(local.name, letters | namer.letters)
-            self.tensors[local.name] = fresh
-            namer.fixed.add(fresh)
+            self.tensors[local.name] = namer.tensor(local.name, letters)
         self.letters: dict[str, str] = {}
         for name in sorted(letters):
-            self.letters[name] = namer.fresh(name, letters - {name} | set(self.letters.values()))
+            self.letters[name] = namer.letter(name, letters - {name} | set(self.letters.values()))
         count = leading_rank(symbols, statement)
         avoid = letters | set(self.letters.values())
         self.leading: list[Bind] = []
         for k in range(count):
-            name = namer.fresh("b" if count == 1 else f"b{k + 1}", avoid | namer.letters)
+            name = namer.letter("b" if count == 1 else f"b{k + 1}", avoid)
             known = ranges.classes.extent(("lead", call.number, count - k))
             self.leading.append(Bind(name, known or Extent()))
             avoid.add(name)

@@ -15,7 +15,6 @@ from tensorc.errors import Span
 from tensorc.grammar.domains import free_letters
 from tensorc.grammar.ranges import fail_no_axis
 from tensorc.grammar.resolve import Resolved
-from tensorc.grammar.show import show
 from tensorc.grammar.source import Source
 from tensorc.grammar.subscripts import flat_add, flat_mul
 from tensorc.grammar.sum_errors import Closed, SumErrors, index_nodes
@@ -145,7 +144,7 @@ class Sums(SumErrors):
             if name not in self.on_axis:
                 fail_no_axis(self.source, name, found.loose[name][0], self.known)
             del found.loose[name]
-            found.closed[name] = Closed("", show(self.source, node), node.span)
+            found.closed[name] = Closed("", node)
         return Reduce("sum", tuple(map(self.bind, summed)), (), product, span=node.span), found
 
     def factor(self, node: Any) -> tuple[Any, Found]:
@@ -223,7 +222,7 @@ class Sums(SumErrors):
         found.add(inner)
         self.bound.difference_update(binds)
         for name in binds:
-            found.closed[name] = Closed(node.op, "", node.span)
+            found.closed[name] = Closed(node.op, node)
         return Reduce(node.op, tuple(map(self.bind, binds)), domain, body, span=node.span), found
 
     def softmax(self, node: Reduction) -> tuple[Any, Found]:

@@ -8,6 +8,7 @@ Both front ends end here. The stages of one definition, each in a file of its ow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tensorc.grammar.calls import CallRanges, Namer, count_nodes, inline
@@ -22,7 +23,7 @@ from tensorc.grammar.syntax import Assignment, CallStatement, Definition, childr
 from tensorc.ir import Add, And, Bind, Equation, Mul, Or, Program, TensorDecl
 
 MAX_DEPTH = 150
-MAX_NODES = 50_000
+MAX_INLINED = 20_000
 CHAINS = (Add, Mul, And, Or)
 
 
@@ -45,12 +46,22 @@ def lower(
     source = Source(text, file)
     chosen = choose(source, definitions, name)
     programs: dict[str, Program] = {}
+    budget = Inlined()
     for definition in in_order(source, definitions):
-        programs[definition.name] = lower_definition(source, definition, programs)
+        programs[definition.name] = lower_definition(source, definition, programs, budget)
     return programs[chosen]
 
 
-def lower_definition(source: Source, definition: Definition, programs: Mapping[str, Program]) -> Program:
+@dataclass(slots=True)
+class Inlined:
+    """How many operations calls have brought in so far: a text of a few lines could ask for billions."""
+
+    nodes: int = 0
+
+
+def lower_definition(
+    source: Source, definition: Definition, programs: Mapping[str, Program], budget: Inlined
+) -> Program:
     """One definition; `programs` are the programs it may call, lowered."""
     for statement in definition.statements:
         if isinstance(statement, Assignment):
@@ -59,29 +70,30 @@ def lower_definition(source: Source, definition: Definition, programs: Mapping[s
     assignments = [s for s in definition.statements if isinstance(s, Assignment)]
     resolved = [resolve(symbols, assignment) for assignment in assignments]
     ranges = join_axes(symbols, resolved)
-    calls = _join_calls(ranges, [s for s in definition.statements if isinstance(s, CallStatement)])
+    calls = _join_calls(ranges, [s for s in definition.statements if isinstance(s, CallStatement)], budget)
     infer(ranges, calls)
     equations, declared = _equations(ranges, definition, calls)
     axes = {name: TensorDecl(name, ranges.axes(name), span=s.span) for name, s in symbols.tensors.items()}
     inputs = tuple(axes[d.name] for d in definition.inputs)
     outputs = tuple(axes[d.name] for d in definition.outputs)
     names = {d.name for d in definition.outputs}
-    local = tuple((axes | declared)[e.target] for e in equations if e.target not in names)
+    axes |= declared
+    local = tuple(axes[e.target] for e in equations if e.target not in names)
     defaults = tuple((parameter.name, value) for parameter, value in definition.parameters)
     program = Program(definition.name, inputs, outputs, local, tuple(equations), defaults, source.text)
     check_cycles(source, program)
     return program
 
 
-def _join_calls(ranges: Ranges, statements: list[CallStatement]) -> list[CallRanges]:
+def _join_calls(ranges: Ranges, statements: list[CallStatement], budget: Inlined) -> list[CallRanges]:
     symbols = ranges.symbols
-    calls, nodes = [], 0
+    calls = []
     for number, statement in enumerate(statements):
         call = CallRanges(symbols, statement, number, symbols.programs[statement.program])
-        nodes += count_nodes(call.program)
-        if nodes > MAX_NODES:
+        budget.nodes += count_nodes(call.program)
+        if budget.nodes > MAX_INLINED:
             symbols.source.fail(
-                f"The programs called here have more than {MAX_NODES} operations in all.",
+                f"The programs called so far have more than {MAX_INLINED} operations in all.",
                 statement.span,
                 "Call fewer programs, or smaller ones.",
             )

@@ -34,6 +34,8 @@ def exact(source: Source, token: Token) -> int | Fraction:
     if is_integer and len(whole) > 1 and whole.startswith("0") and whole.strip("0"):
         source.fail("An integer does not begin with 0.", token.span, f"Write {whole.lstrip('0')[:20]}.")
     whole, exponent = whole.lstrip("0"), exponent.lstrip("0")
+    if not (whole + fraction).strip("0"):
+        return 0
     if len(whole) + len(fraction) > MAX_DIGITS or len(exponent) > 3:
         _fail_size(source, token, is_integer)
     shift = int(sign + exponent) if exponent else 0

@@ -15,11 +15,11 @@ from tensorc.ir import Add, Index
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Where a letter was summed: by the reduction `op`, or implicitly inside `where`."""
+    """Where a letter was summed: by the reduction `node` of the name `op`, or (without one) implicitly
+    around the product `node`."""
 
     op: str
-    where: str
-    span: Span | None
+    node: Any
 
 
 class SumErrors:
@@ -55,12 +55,12 @@ class SumErrors:
         shown = show(self.source, holder)
         if closed.op:
             self.source.fail(
-                f"{name} is bound by the {closed.op}{position(closed.span)} but used outside it.",
+                f"{name} is bound by the {closed.op}{position(closed.node.span)} but used outside it.",
                 span,
                 f"Move {shown} inside the parentheses.",
             )
         self.source.fail(
-            f"{name} is summed inside {closed.where} and used again outside.",
+            f"{name} is summed inside {show(self.source, closed.node)} and used again outside.",
             span,
             f"Use another letter, or write sum[{name}](...) where you mean it.",
         )
