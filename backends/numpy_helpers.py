@@ -39,55 +39,68 @@ def _read(x, *subscripts):
 
 
 def _decay(gate, log, axis):
-    """Running logarithms, sign changes and zeros of gates along an axis: what tiles subtract."""
+    """Running logarithms of gates along an axis, in float64, with the counts of negative gates and of zeros
+    (None where there are none): what `_segment` subtracts. Zeros are counted, never part of the sum."""
     if log:
+        sums = np.cumsum(gate, axis=axis, dtype=np.float64)
+        if not np.isneginf(sums).any():
+            return sums, None, None
         zero = np.isneginf(gate)
-        value = np.where(zero, 0, gate) if zero.any() else gate
-        sign = None
-    else:
-        zero = gate == 0
-        value = np.log(np.abs(np.where(zero, 1, gate)))
-        sign = np.cumsum(gate < 0, axis=axis) if (gate < 0).any() else None
-    zeros = np.cumsum(zero, axis=axis) if zero.any() else None
-    return np.cumsum(value, axis=axis, dtype=np.float64), sign, zeros
+        sums = np.cumsum(np.where(zero, 0, gate), axis=axis, dtype=np.float64)
+        return sums, None, np.cumsum(zero, axis=axis)
+    zero, negative = gate == 0, gate < 0
+    size = np.log(np.abs(np.where(zero, 1, gate)), dtype=np.float64)
+    flips = np.cumsum(negative, axis=axis) if negative.any() else None
+    return np.cumsum(size, axis=axis), flips, np.cumsum(zero, axis=axis) if zero.any() else None
 
 
-def _segment(late, early, dtype, mask=None):
-    """The product of the gates after `early` up to `late`, both from `_decay`; 0 where not `mask`."""
-    total = np.subtract(late[0], early[0]).astype(dtype)
-    keep = mask
-    if late[2] is not None or early[2] is not None:
-        same = (0 if late[2] is None else late[2]) == (0 if early[2] is None else early[2])
-        keep = same if keep is None else keep & same
-    if keep is None:
-        total = np.exp(total)
-    else:
-        total = np.where(keep, total, total.dtype.type(-np.inf))
-        np.exp(total, out=total)
-    if late[1] is not None or early[1] is not None:
-        flips = (0 if late[1] is None else late[1]) - (0 if early[1] is None else early[1])
-        total = np.where(flips % 2, -total, total)
-    return total
+def _before(sums, axis):
+    """`_decay` without the gate of each position itself: shifted by one position."""
 
+    def shift(part):
+        if part is None:
+            return None
+        moved = np.roll(part, 1, axis)
+        np.moveaxis(moved, axis, 0)[:1] = 0
+        return moved
 
-def _before(sums, gate, log):
-    """`_decay` without the gate of each position itself."""
-    if log:
-        zero = np.isneginf(gate)
-        value = np.where(zero, 0, gate)
-        negative = None
-    else:
-        zero = gate == 0
-        value = np.log(np.abs(np.where(zero, 1, gate)))
-        negative = gate < 0
-    sign = None if sums[1] is None else sums[1] - negative
-    zeros = None if sums[2] is None else sums[2] - zero
-    return sums[0] - value, sign, zeros
+    return tuple(shift(part) for part in sums)
 
 
 def _at(sums, index):
     """`_decay` at an index (a tuple for the array's axes)."""
-    return tuple(None if part is None else part[index] for part in sums)
+    return sums[0][index], *(None if part is None else part[index] for part in sums[1:])
+
+
+def _segment(late, early, dtype, bias=None):
+    """The product of the gates after `early` up to `late`, both from `_decay`; `bias` is -inf where it is 0.
+    Only differences of logarithms are exponentiated, after the mask."""
+    if early is None:
+        total, zeros, flips = late[0].astype(dtype), late[2], late[1]
+    else:
+        total = np.subtract(late[0], early[0]).astype(dtype)
+        zeros = None if late[2] is None else late[2] - early[2]
+        flips = None if late[1] is None else late[1] - early[1]
+    if bias is not None:
+        total += bias
+    if zeros is not None:
+        total = np.where(zeros, total.dtype.type(-np.inf), total)
+    np.exp(total, out=total)
+    return total if flips is None else np.where(flips % 2, -total, total)
+
+
+def _future(length, strict, features, dtype):
+    """[rows, columns, 1...]: 0 where the column's token is read by the row's, -inf where it is later."""
+    key = length, strict, features, dtype
+    if key not in _FUTURE:
+        _FUTURE.clear()
+        allowed = np.tri(length, length, -1 if strict else 0, dtype=bool)
+        bias = np.where(allowed, 0, -np.inf).astype(dtype)
+        _FUTURE[key] = bias.reshape(length, length, *(1 for _ in range(features)))
+    return _FUTURE[key]
+
+
+_FUTURE = {}
 
 
 def _scan(x, gate, state, axis):

@@ -44,6 +44,8 @@ def _helpers(text: str) -> list[str]:
                 needed.add(name)
                 pending.append(inspect.getsource(functions[name]))
     lines: list[str] = []
+    if "_future" in needed:
+        lines += ["", "_FUTURE = {}", ""]
     for name in functions:
         if name in needed:
             lines += ["", *inspect.getsource(functions[name]).rstrip().split("\n"), ""]

@@ -60,6 +60,7 @@ class StepPrinter:
         self.extents = dict(plan.extents)
         self.printer = ExprPrinter(self._name, self._position, self.size, self._batched)
         self.comments: set[str] = set()
+        self.running: set[str] = set()
 
     # -- text ------------------------------------------------------------------------------------------
 
@@ -117,6 +118,7 @@ class StepPrinter:
 
     def block(self, steps: Sequence[Step]) -> None:
         """Print steps; how often each value is used decides what is overwritten."""
+        self.running = set()
         for step in steps:
             for ref in step_inputs(step):
                 self.uses[ref.value] = self.uses.get(ref.value, 0) + 1
@@ -291,64 +293,68 @@ class StepPrinter:
         for use in step.gates:
             self._use(use.gate)
         refs = [u.gate for u in step.gates]
-        made = self._new(step.out, refs, own=False)
-        mask = self._mask(step, features)
+        parts = [self._decay(use, step, features) for use in step.gates]
+        made = self._new(step.out, refs, own=bool(refs))
+        size = self._length(step.rows)
         if not step.gates:
-            self.line(f"{made.name} = ({mask}).astype(compute)")
+            text = f"np.tri({size}, {size}, {-1 if step.strict else 0}, dtype=compute)"
+            self.line(f"{made.name} = {align(text, Ref('', (step.rows, step.columns)), step.out.axes, False)}")
             return
-        parts = [self._decay(use, step, features, mask) for use in step.gates]
         self.line(f"{made.name} = {' * '.join(parts)}")
-        made.own = True
 
-    def _mask(self, step: Tile, features: list[str]) -> str | None:
-        if step.part not in ("fine", "outside"):
-            return None
+    def _mask(self, step: Tile, features: list[str]) -> str:
         size = self._length(step.rows)
         late = f"np.arange({size})[:, None{', None' * len(features)}]"
         early = f"np.arange({size})[:{', None' * len(features)}]"
-        return f"{early} {'<' if step.strict else '<='} {late}"
+        return f"({early} {'<' if step.strict else '<='} {late})"
 
-    def _decay(self, use: GateUse, step: Tile, features: list[str], mask: str | None) -> str:
-        """One gate's part of a tile."""
-        gate, rank = use.gate, len(use.gate.axes)
-        name = self.made[gate.value].name
-        if use.constant:
-            return self._constant_decay(use, step, features, mask)
-        axis = gate.axes.index(step.rows) - rank
+    def _sums(self, gate: Ref, log: bool, axis: int) -> str:
+        """The variable with a gate's running sums, made once in a block."""
         sums = self.names.value(f"{gate.value}:sums:{axis}")
-        self.line(f"{sums} = _decay({name}, {use.log}, {axis})")
+        if sums not in self.running:
+            self.running.add(sums)
+            self.line(f"{sums} = _decay({self.made[gate.value].name}, {log}, {axis})")
+        return sums
+
+    def _decay(self, use: GateUse, step: Tile, features: list[str]) -> str:
+        """One gate's part of a tile."""
+        gate = use.gate
+        if use.constant:
+            return self._constant_decay(use, step, features)
+        axis = gate.axes.index(step.rows) - len(gate.axes)
+        sums = self._sums(gate, use.log, axis)
         late = sums
-        if not use.inclusive:
+        if not use.inclusive and step.part in ("fine", "left"):
             late = self.names.value(f"{gate.value}:before:{axis}")
-            self.line(f"{late} = _before({sums}, {name}, {use.log})")
-        own = [a for a in gate.axes if a != step.rows]
-        last = ", ".join(["...", *("slice(-1, None)" if a == step.rows else "slice(None)" for a in gate.axes)])
+            if late not in self.running:
+                self.running.add(late)
+                self.line(f"{late} = _before({sums}, {axis})")
         if step.part == "left":
-            return self._spread(f"_segment({late}, (0, None, None), compute)", gate, step.out.axes)
+            return self._spread(f"_segment({late}, None, compute)", gate, step.out.axes)
         if step.part == "right":
-            text = f"_segment(_at({sums}, ({last})), {sums}, compute)"
-            return self._spread(text, gate, step.out.axes)
+            last = ", ".join(["...", *("slice(-1, None)" if a == step.rows else "slice(None)" for a in gate.axes)])
+            return self._spread(f"_segment(_at({sums}, ({last})), {sums}, compute)", gate, step.out.axes)
         if step.part == "through":
             end = ", ".join(["...", *("-1" if a == step.rows else "slice(None)" for a in gate.axes)])
-            text = f"_segment(_at({sums}, ({end})), (0, None, None), compute)"
-            return self._spread(text, Ref("", tuple(own)), step.out.axes)
+            own = tuple(a for a in gate.axes if a != step.rows)
+            return self._spread(f"_segment(_at({sums}, ({end})), None, compute)", Ref("", own), step.out.axes)
+        return self._fine(gate, step, features, late, sums)
+
+    def _fine(self, gate: Ref, step: Tile, features: list[str], late: str, early: str) -> str:
+        """Pairs of positions: differences of the running sums, masked before they are exponentiated."""
         full = (step.rows, step.columns, *features)
-        up = self._subscript(gate.axes, full, step.rows, step.rows)
-        down = self._subscript(gate.axes, full, step.rows, step.columns)
-        order = [a for a in gate.axes]
-        moved = [step.rows, *(f for f in features if f in order)]
-        move = order != moved
-        later, earlier = (late, sums)
-        if move:
-            positions = ", ".join(str(order.index(a)) for a in moved)
-            later = f"tuple(None if p is None else _permute(p, {positions}) for p in {late})"
-            earlier = f"tuple(None if p is None else _permute(p, {positions}) for p in {sums})"
-            up = self._subscript(tuple(moved), full, step.rows, step.rows)
-            down = self._subscript(tuple(moved), full, step.rows, step.columns)
-        text = f"_segment(_at({later}, {up}), _at({earlier}, {down}), compute, {mask})"
+        moved = (step.rows, *(f for f in features if f in gate.axes))
+        if gate.axes != moved:
+            positions = ", ".join(str(gate.axes.index(a)) for a in moved)
+            late = f"tuple(None if p is None else _permute(p, {positions}) for p in {late})"
+            early = f"tuple(None if p is None else _permute(p, {positions}) for p in {early})"
+        up = self._subscript(moved, full, step.rows, step.rows)
+        down = self._subscript(moved, full, step.rows, step.columns)
+        future = f"_future({self._length(step.rows)}, {step.strict}, {len(features)}, compute)"
+        text = f"_segment(_at({late}, {up}), _at({early}, {down}), compute, {future})"
         if step.part == "outside":
-            text = f"np.where({mask}, {text}, compute.type(1))"
-        return text
+            text = f"np.where({self._mask(step, features)}, {text}, compute.type(1))"
+        return self._spread(text, Ref("", full), step.out.axes)
 
     def _subscript(self, axes: tuple[str, ...], full: tuple[str, ...], rows: str, place: str) -> str:
         """Where a gate's axes go in a tile: its rows at `place`, its features in order."""
@@ -358,8 +364,9 @@ class StepPrinter:
     def _spread(self, text: str, ref: Ref, axes: tuple[str, ...]) -> str:
         return align(text, Ref("", ref.axes), axes, True)
 
-    def _constant_decay(self, use: GateUse, step: Tile, features: list[str], mask: str | None) -> str:
+    def _constant_decay(self, use: GateUse, step: Tile, features: list[str]) -> str:
         """A gate that is the same at every token: powers of it."""
+        mask = self._mask(step, features) if step.part in ("fine", "outside") else None
         length = self._length(step.rows)
         back = 0 if use.inclusive else 1
         steps = {
