@@ -25,6 +25,7 @@ from tensorc.ir import (
     Not,
     Or,
     Pow,
+    Program,
     Read,
     Size,
     Where,
@@ -197,6 +198,12 @@ def number(value: int | Fraction) -> str:
 def _wrap(node: Node, text: str, kinds: tuple[type, ...]) -> str:
     negative = isinstance(node, Const) and node.value < 0
     return f"({text})" if isinstance(node, kinds) or negative else text
+
+
+def compared_inputs(program: Program) -> frozenset[str]:
+    """Inputs that conditions of the program compare: they are never cast before."""
+    found = frozenset[str]().union(*(compared(e.body) for e in program.equations))
+    return found & {i.name for i in program.inputs}
 
 
 def compared(node: Node) -> frozenset[str]:

@@ -22,7 +22,7 @@ def _matmul(a, b, rows, inner, columns):
     left = a.reshape(*a.shape[: a.ndim - rows - inner], int(np.prod(m)), int(np.prod(k)))
     right = b.reshape(*b.shape[: b.ndim - inner - columns], int(np.prod(k)), int(np.prod(n)))
     product = left @ right
-    return product.reshape(*product.shape[:-2], *m, *n)
+    return product.reshape((*product.shape[:-2], *m, *n))
 
 
 def _read(x, *subscripts):

@@ -6,10 +6,11 @@ import inspect
 import re
 
 from tensorc.backends import numpy_helpers
+from tensorc.backends.numpy_expr import compared_inputs
 from tensorc.backends.numpy_names import Names
 from tensorc.backends.numpy_steps import StepPrinter, given_values
 from tensorc.ir import Extent, Program
-from tensorc.plan import Loop, Plan, Ref
+from tensorc.plan import Load, Loop, Plan, Ref
 from tensorc.printing import print_program
 
 
@@ -58,7 +59,9 @@ class _Writer:
         self.names = Names(program)
         self.printer = StepPrinter(plan, self.names)
         steps = [s for loop in plan.loops for s in (*loop.before, *loop.setup, *loop.body)]
-        self.printer.raw = given_values([*steps, *plan.epilogue])
+        loaded = frozenset(s.out.value for s in (*steps, *plan.epilogue) if isinstance(s, Load))
+        self.printer.raw = given_values([*steps, *plan.epilogue]) & loaded
+        self.printer.given = compared_inputs(program)
         self.lines = self.printer.lines
 
     def line(self, text: str = "", depth: int = 1) -> None:
@@ -313,13 +316,10 @@ class _Writer:
                 k = declaration.axes.index(self.plan.time) - len(declaration.axes)
                 after = ", :" * (-k - 1)
                 arguments.append(f"{name}[..., {'{t}'}{after}]")
-                if k + len(declaration.axes) >= 0:
-                    self.line(f"if {name}.dtype.kind == 'f':")
-                    self.line(f"{name} = {name}.astype(compute, copy=False)", 2)
             else:
-                self.line(f"if {name}.dtype.kind == 'f':")
-                self.line(f"{name} = {name}.astype(compute, copy=False)", 2)
                 arguments.append(name)
+            if declaration.name not in self.printer.given:
+                self.line(f"{name} = {name}.astype(compute, copy=False)")
         (loop,) = self.plan.loops
         first = ", ".join(f"np.zeros({self._state_shape(s.axes)}, compute)" for s in loop.states)
         self.line(f"state = ({first}{',' if first else ''}) if state is None else state")

@@ -55,6 +55,7 @@ class StepPrinter:
         self.made: dict[str, Made] = {}
         self.uses: dict[str, int] = {}
         self.raw: frozenset[str] = frozenset()
+        self.given: frozenset[str] = frozenset()
         self.depth = 1
         self.reverse = False
         self.extents = dict(plan.extents)
@@ -136,6 +137,8 @@ class StepPrinter:
             rows = f"{tensor}[{self.rows(rank, step.time)}]"
         if self.plan.form == "recurrent" and step.time is not None:
             self.made[step.out.value] = Made(tensor, frozenset((step.tensor,)))
+            if step.tensor in self.given:
+                self.line(f"{tensor}_given, {tensor} = {tensor}, np.asarray({tensor}).astype(compute, copy=False)")
             return
         if step.out.value in self.raw:
             self.line(f"{name}_given = {rows}")

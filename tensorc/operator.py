@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensorc.backends.numpy_expr import compared_inputs
 from tensorc.binding import Bound, bind, signature
 from tensorc.errors import FormError, TensorcError
 from tensorc.forms import Forms
@@ -213,7 +214,8 @@ class _Step:
         self.layout = operator._layout(plan, bound)
         self.starter = functions["start"]
         self.round = None if bound.dtype == bound.compute else bound.dtype
-        self.casts = [a.dtype.kind == "f" and a.dtype != bound.compute for a in bound.arrays.values()]
+        given = compared_inputs(operator.program)
+        self.casts = [a.dtype != bound.compute and name not in given for name, a in bound.arrays.items()]
         self.compute = bound.compute
         self.plain = not any(self.casts)
         keywords = self.extra
