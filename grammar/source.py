@@ -6,8 +6,6 @@ from typing import NoReturn
 
 from tensorc.errors import LanguageError, Span
 
-LONGEST_LINE = 160
-
 
 class Source:
     """Program text with its file name; both None for a traced program."""
@@ -39,8 +37,6 @@ class Source:
         if span is None:
             return LanguageError(message, hint=hint, file=self.file)
         source_line = self.line(span.line)
-        if source_line is not None and len(source_line) > (most := max(LONGEST_LINE, span.column + 60)):
-            source_line = source_line[:most] + " ..."
         end = span.end_column if span.end_line == span.line else len(source_line or "") + 1
         return LanguageError(
             message,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LONGEST_LINE = 160  # of a program, in a diagnostic
+
 
 class TensorcError(Exception):
     """Base of all errors raised on purpose by tensorc."""
@@ -41,12 +43,23 @@ class LanguageError(TensorcError):
         where = "" if self.line is None else f"{self.file or 'program'}:{self.line}:{self.column}: "
         lines = [f"{where}{self.message}"]
         if self.source_line is not None and self.column is not None:
+            shown, start = _window(self.source_line, self.column - 1)
             width = max(1, (self.end_column or self.column + 1) - self.column)
-            width = min(width, max(1, len(self.source_line) - self.column + 1))
-            lines += [f"    {self.source_line}", "    " + " " * (self.column - 1) + "^" * width]
+            width = min(width, max(1, len(shown) - start))
+            lines += [f"    {shown}", "    " + " " * start + "^" * width]
         if self.hint:
             lines.append(f"hint: {self.hint}")
         return "\n".join(lines)
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """A line short enough to show, and where in it the column (from 0) has come to lie."""
+    if len(line) <= LONGEST_LINE:
+        return line, column
+    start = 0 if column < LONGEST_LINE - 40 else column - LONGEST_LINE // 2
+    end = start + LONGEST_LINE
+    before, after = "... " if start else "", " ..." if end < len(line) else ""
+    return before + line[start:end] + after, column - start + len(before)
 
 
 class ShapeError(TensorcError):

@@ -47,7 +47,7 @@ class Rules:
         binds = [b.name for b in node.binds]
         mentioned = [n for n in self.first(*node.domain) if n in set(binds)]
         nested = any(isinstance(n, (Reduce, Softmax)) for c in node.domain for n in walk(c))
-        if mentioned == binds and self.on_axis.issuperset(binds) and not nested:
+        if mentioned == binds and stands_bare(node).issuperset(binds) and not nested:
             return []
         return binds
 

@@ -129,10 +129,15 @@ def test_a_caret_over_several_lines_ends_with_the_first() -> None:
     assert (found.line, marked(found)) == (2, "exp(g[i],")
 
 
-def test_a_long_line_is_cut_behind_the_caret() -> None:
-    found = error("v[i, x] * zz[i]" + " * g[i]" * 500)
-    assert found.source_line is not None and len(found.source_line) < 250
-    assert found.source_line.endswith(" ...") and marked(found) == "zz"
+@pytest.mark.parametrize("before", [0, 100, 500])
+@pytest.mark.parametrize("after", [0, 500])
+def test_of_a_long_line_the_part_around_the_caret_is_shown(before: int, after: int) -> None:
+    found = error("v[i, x]" + " * g[i]" * before + " * zz[i]" + " * g[i]" * after)
+    assert marked(found) == "zz"
+    _, line, carets, _ = str(found).split("\n")
+    assert len(line) < 200
+    assert line[carets.index("^") : carets.rindex("^") + 1] == "zz"
+    assert line.endswith(" ...") == (after == 500) and line.startswith("    ... ") == (before > 0)
 
 
 def test_the_file_is_named() -> None:

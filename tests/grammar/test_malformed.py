@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tensorc.errors import LanguageError
+from tensorc.errors import LONGEST_LINE, LanguageError
 from tensorc.grammar import parse
 
 CORPUS = sorted((Path(__file__).parent / "malformed").glob("*.tc"))
@@ -33,9 +33,10 @@ def test_diagnostic(path: Path, update_golden: bool) -> None:
     assert error.hint and error.message
     shown = str(error).split("\n")
     assert shown[0] == f"{path.name}:{error.line}:{error.column}: {error.message}"
-    assert shown[1] == "    " + error.source_line
-    carets = shown[2][4:]
-    assert carets.lstrip(" ").strip("^") == "" and carets.index("^") == error.column - 1
+    if len(error.source_line) <= LONGEST_LINE:
+        assert shown[1] == "    " + error.source_line
+        assert shown[2].index("^") == error.column - 1 + 4
+    assert shown[2].strip(" ").strip("^") == ""
     assert shown[3] == f"hint: {error.hint}"
     golden = path.with_suffix(".txt")
     if update_golden:
@@ -50,8 +51,7 @@ def test_the_place_is_in_the_text(path: Path) -> None:
     assert error.line is not None and error.column is not None
     line = lines[error.line - 1]
     assert error.column <= len(line) + 1
-    shown = (error.source_line or "").removesuffix(" ...")
-    assert line.replace("\t", " ").startswith(shown)
+    assert line.replace("\t", " ") == error.source_line
 
 
 def test_every_program_has_a_diagnostic_and_the_other_way_round() -> None:
