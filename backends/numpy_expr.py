@@ -116,7 +116,11 @@ class ExprPrinter:
             case Read():
                 return self._read(node, axes, given)
             case Neg(operand=operand):
-                return f"-{inner(operand)}" if isinstance(operand, Const | Read | Size) else f"-({inner(operand)})"
+                return (
+                    f"-{inner(operand)}"
+                    if isinstance(operand, Const | Read | Size)
+                    else f"-({inner(operand)})"
+                )
             case Add(terms=terms):
                 return self._sum(terms, inner)
             case Mul(factors=factors):
@@ -170,7 +174,11 @@ class ExprPrinter:
         if isinstance(exponent, Const) and exponent.value == 2:
             return f"np.square({inner(base)})"
         if isinstance(exponent, Const):
-            return f"({inner(base)}) ** {inner(exponent)}" if exponent.value >= 0 else f"({inner(base)}) ** ({inner(exponent)})"
+            return (
+                f"({inner(base)}) ** {inner(exponent)}"
+                if exponent.value >= 0
+                else f"({inner(base)}) ** ({inner(exponent)})"
+            )
         return f"np.power({inner(base)}, {inner(exponent)})"
 
     def condition(self, node: Cond, axes: Sequence[str]) -> str:

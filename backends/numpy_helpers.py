@@ -29,7 +29,7 @@ def _read(x, *subscripts):
     """x at computed subscripts, one for each of its last axes; 0 outside."""
     shape = x.shape[x.ndim - len(subscripts) :]
     inside, clipped = np.True_, []
-    for subscript, size in zip(subscripts, shape):
+    for subscript, size in zip(subscripts, shape, strict=True):
         inside = inside & (0 <= subscript) & (subscript < size)
         clipped.append(np.clip(subscript, 0, max(size - 1, 0)))
     if 0 in shape:
@@ -117,7 +117,7 @@ def _scan(x, gate, state, axis):
         return out
     gates = np.moveaxis(np.broadcast_to(gate, shape), axis, 0)
     before = state
-    for row, decay, write in zip(rows, gates, writes):
+    for row, decay, write in zip(rows, gates, writes, strict=True):
         np.multiply(decay, before, out=row)
         row += write
         before = row

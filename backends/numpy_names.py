@@ -9,9 +9,14 @@ import keyword
 from tensorc.ir import Program
 from tensorc.plan import HERE
 
-RESERVED = frozenset(
-    "np state position chunk batch dtype compute start stop length window rows known t shape".split()
-) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist) | frozenset(dir(builtins))
+RESERVED = (
+    frozenset(
+        "np state position chunk batch dtype compute start stop length window rows known t shape".split()
+    )
+    | frozenset(keyword.kwlist)
+    | frozenset(keyword.softkwlist)
+    | frozenset(dir(builtins))
+)
 
 
 class Names:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tensorc.backends.numpy_expr import ExprPrinter, align, compared
+from tensorc.backends.numpy_names import Names
 from tensorc.ir import Add, Expr, Extent, Index, Mul, Node, Read, Size, walk
 from tensorc.plan import (
     COLUMN,
@@ -17,8 +19,8 @@ from tensorc.plan import (
     Contract,
     Fill,
     Fold,
-    Gather,
     GateUse,
+    Gather,
     Keep,
     Load,
     Map,
@@ -31,10 +33,13 @@ from tensorc.plan import (
     Tile,
     Update,
 )
-from tensorc.backends.numpy_expr import ExprPrinter, align, compared
-from tensorc.backends.numpy_names import Names
 
-FOLDS = {"sum": ("np.add", "0"), "prod": ("np.multiply", "1"), "max": ("np.maximum", "-np.inf"), "min": ("np.minimum", "np.inf")}
+FOLDS = {
+    "sum": ("np.add", "0"),
+    "prod": ("np.multiply", "1"),
+    "max": ("np.maximum", "-np.inf"),
+    "min": ("np.minimum", "np.inf"),
+}
 
 
 @dataclass(slots=True)
@@ -46,11 +51,23 @@ class Made:
     own: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is known of the leading batch dimensions when source is printed: the inputs that have all of
+    them, and whether there are none."""
+
+    full: frozenset[str] = frozenset()
+    none: bool = False
+
+
+ANY = Batch()
+
+
 class StepPrinter:
     """Prints the steps of one plan; `lines` collects them at the current indentation."""
 
-    def __init__(self, plan: Plan, names: Names) -> None:
-        self.plan, self.names = plan, names
+    def __init__(self, plan: Plan, names: Names, batch: Batch = ANY) -> None:
+        self.plan, self.names, self.batch = plan, names, batch
         self.lines: list[str] = []
         self.made: dict[str, Made] = {}
         self.uses: dict[str, int] = {}
@@ -103,6 +120,10 @@ class StepPrinter:
         made = self.made[ref.value]
         return made.own and self.uses[ref.value] == 0
 
+    def _holds(self, mine: Made, others: Iterable[Made]) -> bool:
+        """Whether the batch axes of a value are known to hold those of the others."""
+        return bool(mine.inputs & self.batch.full) or all(o.inputs <= mine.inputs for o in others)
+
     def _at(self, ref: Ref, axes: Sequence[str]) -> str:
         return align(self.made[ref.value].name, ref, axes, self._batched(ref.value))
 
@@ -138,7 +159,9 @@ class StepPrinter:
         if self.plan.form == "recurrent" and step.time is not None:
             self.made[step.out.value] = Made(tensor, frozenset((step.tensor,)))
             if step.tensor in self.given:
-                self.line(f"{tensor}_given, {tensor} = {tensor}, np.asarray({tensor}).astype(compute, copy=False)")
+                self.line(
+                    f"{tensor}_given, {tensor} = {tensor}, np.asarray({tensor}).astype(compute, copy=False)"
+                )
             return
         if step.out.value in self.raw:
             self.line(f"{name}_given = {rows}")
@@ -173,7 +196,11 @@ class StepPrinter:
         """Plain indices beside the position of a recursion: an ordinary subscript."""
         names = [s.name for s in step.subscripts if isinstance(s, Index)]
         scalar = [s for s in step.subscripts if s == Size(HERE)]
-        if len(names) + len(scalar) != len(step.subscripts) or tuple(names) != step.out.axes or len(set(names)) != len(names):
+        if (
+            len(names) + len(scalar) != len(step.subscripts)
+            or tuple(names) != step.out.axes
+            or len(set(names)) != len(names)
+        ):
             return None
         return ", ".join(["...", *("t" if s == Size(HERE) else ":" for s in step.subscripts)])
 
@@ -187,7 +214,11 @@ class StepPrinter:
         made = self._new(step.out, refs)
         if not refs or set(step.out.axes) - {a for r in refs for a in r.axes}:
             shape = ", ".join(self._length(a) for a in step.out.axes)
-            text = f"np.asarray({text}).astype(compute)" if not step.out.axes else f"np.broadcast_to({text}, np.broadcast_shapes(np.shape({text}), ({shape},))).astype(compute)"
+            text = (
+                f"np.asarray({text}).astype(compute)"
+                if not step.out.axes
+                else f"np.broadcast_to({text}, np.broadcast_shapes(np.shape({text}), ({shape},))).astype(compute)"
+            )
         self.line(f"{made.name} = {text}")
         if isinstance(step.expr, Read):
             made.own = False
@@ -198,13 +229,15 @@ class StepPrinter:
         if len(parts) != 2 or len(refs) != len([p for p in parts if isinstance(p, Read)]):
             return None
         sign = "+" if isinstance(expr, Add) else "*"
-        reads = [(k, r) for k, (r, free) in enumerate(zip(refs, last, strict=True)) if free and r.axes == out.axes]
+        reads = [
+            (k, r) for k, (r, free) in enumerate(zip(refs, last, strict=True)) if free and r.axes == out.axes
+        ]
         for k, ref in reads:
             others = [r for j, r in enumerate(refs) if j != k]
             made = self.made[ref.value]
             if any(r.value == ref.value for r in others):
                 continue
-            if all(self.made[r.value].inputs <= made.inputs for r in others):
+            if self._holds(made, [self.made[r.value] for r in others]):
                 other = next(p for p in parts if not (isinstance(p, Read) and p.tensor == ref.value))
                 self.line(f"{made.name} {sign}= {self.printer.value(other, out.axes)}")
                 self.made[out.value] = Made(made.name, made.inputs, True)
@@ -220,7 +253,11 @@ class StepPrinter:
             made = self._new(out, [left])
             gone = tuple(k - len(left.axes) for k, a in enumerate(left.axes) if a not in out.axes)
             kept = tuple(a for a in left.axes if a in out.axes)
-            text = f"{self.made[left.value].name}.sum(axis={gone if len(gone) > 1 else gone[0]})" if gone else self.made[left.value].name
+            text = (
+                f"{self.made[left.value].name}.sum(axis={gone if len(gone) > 1 else gone[0]})"
+                if gone
+                else self.made[left.value].name
+            )
             text = align(text, Ref("", kept), out.axes, True)
             self.line(f"{made.name} = {text}")
             made.own = bool(gone)
@@ -251,7 +288,12 @@ class StepPrinter:
     def _elementwise(self, left: Ref, right: Ref, out: Ref, last_left: bool, last_right: bool) -> None:
         for mine, other, last in ((left, right, last_left), (right, left, last_right)):
             made = self.made[mine.value]
-            if last and mine.axes == out.axes and mine.value != other.value and self.made[other.value].inputs <= made.inputs:
+            if (
+                last
+                and mine.axes == out.axes
+                and mine.value != other.value
+                and self._holds(made, [self.made[other.value]])
+            ):
                 self.line(f"{made.name} *= {self._at(other, out.axes)}")
                 self.made[out.value] = Made(made.name, made.inputs, True)
                 return
@@ -272,17 +314,27 @@ class StepPrinter:
         made = self._new(out, [left, right])
         result = Ref("", (*shared, *mine, *theirs))
         if result.axes != out.axes:
-            text = align(text if text.endswith(")") and text.startswith("_") else f"({text})", result, out.axes, True)
+            text = align(
+                text if text.endswith(")") and text.startswith("_") else f"({text})", result, out.axes, True
+            )
         self.line(f"{made.name} = {text}")
 
-    def _product(self, left: Ref, right: Ref, shared: list[str], mine: list[str], theirs: list[str], inner: list[str]) -> str:
+    def _product(
+        self, left: Ref, right: Ref, shared: list[str], mine: list[str], theirs: list[str], inner: list[str]
+    ) -> str:
+        if mine and not theirs and len(mine) == len(inner) == 1 and left.axes == (*shared, *inner, *mine):
+            # A row vector times the matrix as it lies in memory, rather than its transposition.
+            vector = self._at_all(right, [*shared, *inner], shared)
+            if self.batch.none and not shared:
+                return f"{vector} @ {self.made[left.value].name}"
+            return f"({vector}[..., None, :] @ {self.made[left.value].name})[..., 0, :]"
         a = self._at_all(left, [*shared, *mine, *inner], shared)
         b = self._at_all(right, [*shared, *inner, *theirs], shared)
         if len(mine) <= 1 and len(theirs) <= 1 and len(inner) == 1:
             if mine and theirs:
                 return f"{a} @ {b}"
             if mine:
-                return f"({a} @ {b}[..., None])[..., 0]"
+                return f"{a} @ {b}" if self.batch.none and not shared else f"({a} @ {b}[..., None])[..., 0]"
             return f"({a}[..., None, :] @ {b}[..., None])[..., 0, 0]"
         return f"_matmul({a}, {b}, {len(mine)}, {len(inner)}, {len(theirs)})"
 
@@ -301,7 +353,9 @@ class StepPrinter:
         size = self._length(step.rows)
         if not step.gates:
             text = f"np.tri({size}, {size}, {-1 if step.strict else 0}, dtype=compute)"
-            self.line(f"{made.name} = {align(text, Ref('', (step.rows, step.columns)), step.out.axes, False)}")
+            self.line(
+                f"{made.name} = {align(text, Ref('', (step.rows, step.columns)), step.out.axes, False)}"
+            )
             return
         self.line(f"{made.name} = {' * '.join(parts)}")
 
@@ -335,7 +389,9 @@ class StepPrinter:
         if step.part == "left":
             return self._spread(f"_segment({late}, None, compute)", gate, step.out.axes)
         if step.part == "right":
-            last = ", ".join(["...", *("slice(-1, None)" if a == step.rows else "slice(None)" for a in gate.axes)])
+            last = ", ".join(
+                ["...", *("slice(-1, None)" if a == step.rows else "slice(None)" for a in gate.axes)]
+            )
             return self._spread(f"_segment(_at({sums}, ({last})), {sums}, compute)", gate, step.out.axes)
         if step.part == "through":
             end = ", ".join(["...", *("-1" if a == step.rows else "slice(None)" for a in gate.axes)])
@@ -429,7 +485,9 @@ class StepPrinter:
             ufunc, start = FOLDS[step.op]
             self.line(f"{made.name} = _reduce({ufunc}, {body}, {mask}, {start}, {axis})")
 
-    def _folded(self, body: Expr, domain: tuple[Node, ...], full: Sequence[str], count: int) -> tuple[str, str, str]:
+    def _folded(
+        self, body: Expr, domain: tuple[Node, ...], full: Sequence[str], count: int
+    ) -> tuple[str, str, str]:
         shape = ", ".join(self._length(a) for a in full)
         text = self.printer.value(body, full)
         spread = f"np.asarray({text}, compute)"
@@ -537,4 +595,3 @@ def given_values(steps: Iterable[Step]) -> frozenset[str]:
         elif isinstance(step, Gather):
             continue
     return found
-

@@ -52,7 +52,9 @@ def schedule(graph: Graph) -> Schedule:
     return plan
 
 
-def _place_stage(graph: Graph, node: Stage, level: int, plan: Schedule, placed: dict[tuple[str, int], str]) -> Stage:
+def _place_stage(
+    graph: Graph, node: Stage, level: int, plan: Schedule, placed: dict[tuple[str, int], str]
+) -> Stage:
     """Put a stage into the first loop that fits; its state is shared with others of that loop."""
     memory = graph.memories[node.state.value]
     while not memory.total and _at(plan, level).reverse not in (None, memory.reverse):

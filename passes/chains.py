@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import networkx as nx
 
-from tensorc.ir import Extent, Expr
+from tensorc.ir import Expr, Extent
 from tensorc.passes.relation import Relation, Scan
 from tensorc.passes.relation_dense import Dense
 from tensorc.passes.relation_order import Decay, Order
@@ -125,14 +125,16 @@ def _normalise(term: Term, outputs: frozenset[str]) -> list[Term | None] | None:
     graph = nx.DiGraph()
     for relation in _orders(term):
         graph.add_edge(relation.early, relation.late, order=relation)
-    for relation in term.relations:
-        if isinstance(relation, Dense):
-            return _implied(term, relation, graph)
+    for other in term.relations:
+        if isinstance(other, Dense):
+            return _implied(term, other, graph)
     for relation in sorted(_orders(term), key=lambda r: (r.early, r.late)):
         graph.remove_edge(relation.early, relation.late)
         if nx.has_path(graph, relation.early, relation.late):
             path = max(nx.all_simple_paths(graph, relation.early, relation.late), key=len)
-            return _reduce(term, relation, [graph.edges[e]["order"] for e in zip(path, path[1:], strict=False)])
+            return _reduce(
+                term, relation, [graph.edges[e]["order"] for e in zip(path, path[1:], strict=False)]
+            )
         graph.add_edge(relation.early, relation.late, order=relation)
     cycles = nx.cycle_basis(graph.to_undirected())
     if not cycles:
@@ -152,7 +154,11 @@ def _implied(term: Term, relation: Dense, graph: nx.DiGraph) -> list[Term | None
     """A decay without an order of its own, where the other relations imply one."""
     decay = relation.decay
     rest = tuple(r for r in term.relations if r is not relation)
-    if decay is not None and {decay.early, decay.late} <= set(graph) and nx.has_path(graph, decay.early, decay.late):
+    if (
+        decay is not None
+        and {decay.early, decay.late} <= set(graph)
+        and nx.has_path(graph, decay.early, decay.late)
+    ):
         paths = nx.all_simple_paths(graph, decay.early, decay.late)
         strict = any(graph.edges[e]["order"].strict for p in paths for e in zip(p, p[1:], strict=False))
         met = relation.meet(Order(decay.early, decay.late, strict))
@@ -171,7 +177,10 @@ def _reduce(term: Term, edge: Order, path: list[Order]) -> list[Term | None]:
         last = path[-1]
         strict = [replace(last, strict=True) if r is last else r for r in rest]
         first = merge(replace(term, relations=(*strict, edge)))
-        second = _equal(replace(term, relations=(*[r for r in rest if r is not last], edge, last)), {last.early: last.late})
+        second = _equal(
+            replace(term, relations=(*[r for r in rest if r is not last], edge, last)),
+            {last.early: last.late},
+        )
         return [first, second]
     extra: dict[int, list[Decay]] = {k: [] for k in range(len(path))}
     for decay in edge.decays:
@@ -200,7 +209,11 @@ def _orient(term: Term, outputs: frozenset[str], time: Extent) -> tuple[LinearTe
             assert oriented is not None
             if oriented.diagonal is not None:
                 rest = tuple(r for r in term.relations if r is not order)
-                more.append(_equal(replace(term, relations=rest, factors=term.factors + oriented.diagonal), {write: read}))
+                more.append(
+                    _equal(
+                        replace(term, relations=rest, factors=term.factors + oriented.diagonal), {write: read}
+                    )
+                )
                 # The strict part alone goes on; the diagonal was split off.
                 strict = replace(term, relations=(*rest, replace(order, strict=True)))
                 return _orient_rest(strict, outputs, time, more)

@@ -47,9 +47,15 @@ class Chunkwise(Realiser):
         within = self.emitter.product([*items, *local, fine], out, rule(node.why, "within the chunk"))
         state = Ref(node.state.value, node.state.axes)
         before = [state, *items] + ([left] if left is not None else [])
-        earlier = self.emitter.product(before, [*out], rule(node.why, "from the state")) if ROW in _all(before) else None
+        earlier = (
+            self.emitter.product(before, [*out], rule(node.why, "from the state"))
+            if ROW in _all(before)
+            else None
+        )
         if earlier is None:
-            earlier = self.emitter.product(before, [a for a in out if a != ROW], rule(node.why, "from the state"))
+            earlier = self.emitter.product(
+                before, [a for a in out if a != ROW], rule(node.why, "from the state")
+            )
         parts = tuple(_read(r) for r in (within, earlier))
         return self.emitter.pointwise(Add(parts), out, rule(node.why, "sum of both"))
 
@@ -70,12 +76,17 @@ class Chunkwise(Realiser):
                 result[axis] = label
         return result
 
-    def _carried(self, items: list[Ref], writes: list[Ref], gates: list[GateUse], out: list[str], node: Stage) -> bool:
+    def _carried(
+        self, items: list[Ref], writes: list[Ref], gates: list[GateUse], out: list[str], node: Stage
+    ) -> bool:
         """Whether a scan of every token's state is cheaper than pairs of tokens."""
         from tensorc.passes.order import Operand
 
         sizes = {a: max(1, self.emitter.sizes[a]) for r in (*items, *writes) for a in r.axes}
-        sizes |= {a: max(1, self.emitter.sizes[a]) for a in node.state.axes} | {ROW: self.chunk, COLUMN: self.chunk}
+        sizes |= {a: max(1, self.emitter.sizes[a]) for a in node.state.axes} | {
+            ROW: self.chunk,
+            COLUMN: self.chunk,
+        }
         features = {a for g in gates for a in g.gate.axes if a != ROW}
         pair = [Operand(frozenset(r.axes)) for r in (*items, *writes)]
         pair.append(Operand(frozenset({ROW, COLUMN} | features)))
@@ -90,22 +101,40 @@ class Chunkwise(Realiser):
         seen.append(Operand(frozenset({ROW, *node.state.axes})))
         read = best_order(seen, frozenset(out), sizes).multiply_adds
         once = [Operand(frozenset(r.axes)) for r in items] + [Operand(frozenset(node.state.axes))]
-        before = best_order(once, frozenset(out) & frozenset().union(*(o.indices for o in once)), sizes).multiply_adds
+        before = best_order(
+            once, frozenset(out) & frozenset().union(*(o.indices for o in once)), sizes
+        ).multiply_adds
         passes = 3 if gates else 2
         return bool(not items) or ELEMENTWISE * (passes * width + read) < within + before
 
     def _scan(
-        self, node: Stage, memory: Memory, items: list[Ref], gates: list[GateUse], names: dict[str, str], out: list[str]
+        self,
+        node: Stage,
+        memory: Memory,
+        items: list[Ref],
+        gates: list[GateUse],
+        names: dict[str, str],
+        out: list[str],
     ) -> Ref:
         writes = [self.ref(r) for r in memory.writes]
-        each = self.emitter.product(writes, [a for a in (ROW, *memory.axes) if a in _all(writes)], rule(node.why, "write of each token"))
+        each = self.emitter.product(
+            writes,
+            [a for a in (ROW, *memory.axes) if a in _all(writes)],
+            rule(node.why, "write of each token"),
+        )
         axes = (ROW, *memory.axes)
         step = ScanTile(
-            self.emitter.fresh(axes), each, Ref(memory.name, memory.axes), node.strict, tuple(gates),
+            self.emitter.fresh(axes),
+            each,
+            Ref(memory.name, memory.axes),
+            node.strict,
+            tuple(gates),
             why=rule(node.why, "carried: the state of each token by a scan"),
         )
         scanned = self.emitter.add(step, [each, step.state, *(g.gate for g in gates)], BODY)
-        return self.emitter.product([_relabel(scanned, names), *items], out, rule(node.why, "read of each state"))
+        return self.emitter.product(
+            [_relabel(scanned, names), *items], out, rule(node.why, "read of each state")
+        )
 
     def update(self, memory: Memory) -> list[Step]:
         gates = self.gates(memory)
@@ -129,4 +158,3 @@ def _read(ref: Ref) -> Expr:
 
 def _all(refs: list[Ref]) -> set[str]:
     return {a for r in refs for a in r.axes}
-

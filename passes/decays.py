@@ -1,7 +1,7 @@
 """Recognising decays: products of gates between two tokens, however they are written.
 
-    exp(sum[j < u <= i](g[u, c]))      prod[j < u <= i](a[u])      exp(-2 * sum[j < u <= i](g[u]))
-    gamma ** (i - j)                   exp(-slope * (i - j))
+exp(sum[j < u <= i](g[u, c]))      prod[j < u <= i](a[u])      exp(-2 * sum[j < u <= i](g[u]))
+gamma ** (i - j)                   exp(-slope * (i - j))
 """
 
 from __future__ import annotations
@@ -9,7 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tensorc.ir import Call, Cond, Const, Div, Expr, Index, Mul, Neg, Node, Pow, Reduce, Where, free_indices, substitute, walk
+from tensorc.ir import (
+    Call,
+    Cond,
+    Const,
+    Div,
+    Expr,
+    Index,
+    Mul,
+    Neg,
+    Node,
+    Pow,
+    Reduce,
+    Where,
+    free_indices,
+    substitute,
+    walk,
+)
 from tensorc.passes.affine import as_order, conjuncts, difference
 from tensorc.passes.relation import TOKEN, Decayed, Gate
 from tensorc.passes.terms import ONE
@@ -76,7 +92,7 @@ def _between(node: Reduce, scale: list[Expr] | None, log: bool, tokens: Tokens) 
         body = Where(guard, body, Const(0 if log else 1))
     if scale:
         body = Mul((*scale, body))
-    gate = Gate(substitute(body, {u: Index(TOKEN)}), log)  # type: ignore[arg-type]
+    gate = Gate(substitute(body, {u: Index(TOKEN)}), log)
     return Range(Decayed(gate, early, late, with_early, with_late))
 
 
@@ -113,7 +129,9 @@ def gate_of_difference(expr: Expr, tokens: Tokens) -> Range | None:
             if found is not None and tokens(rest) == {found[0], found[1]}:
                 late, early, a, k = found
                 rate: Expr = Mul((*scale, Const(a))) if scale else Const(a)
-                return _constant(expr, Gate(rate, True), early, late, a, k, lambda n: Call("exp", (_times(scale, n),)))
+                return _constant(
+                    expr, Gate(rate, True), early, late, a, k, lambda n: Call("exp", (_times(scale, n),))
+                )
     return None
 
 

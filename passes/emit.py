@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tensorc.ir import (
     Const,
@@ -21,15 +22,15 @@ from tensorc.ir import (
     rebuild,
     walk,
 )
-from tensorc.passes.relation import TOKEN
 from tensorc.passes.order import Join, Leaf, Operand, Ordered, Tree, best_order
+from tensorc.passes.relation import TOKEN
 from tensorc.plan import (
     COLUMN,
     ROW,
     Contract,
     Fold,
-    Gather,
     GateUse,
+    Gather,
     Map,
     Normalise,
     Ref,
@@ -75,8 +76,9 @@ class Emitter:
 
     def add(self, step: Step, inputs: Sequence[Ref], least: int = CONSTANT) -> Ref:
         """Append a step; an equal step that exists already gives its value instead."""
-        out: Ref = step.out  # type: ignore[union-attr]
-        key = replace(step, out=Ref("", out.axes))  # type: ignore[call-arg,type-var]
+        made: Any = step
+        out: Ref = made.out
+        key = replace(made, out=Ref("", out.axes))
         if key in self.known:
             return self.known[key]
         level = max([least, *(self.level[r.value] for r in inputs)])
@@ -92,8 +94,7 @@ class Emitter:
         if not items:
             return self.pointwise(Const(1), (), why)
         tree = self.order(items, frozenset(out)).tree
-        result = self._emit(tree, list(items), why)
-        return result
+        return self._emit(tree, list(items), why, tuple(out))
 
     def order(self, items: Sequence[Ref], out: frozenset[str]) -> Ordered:
         """The best order of a product, what is known already costing nothing."""
@@ -105,7 +106,7 @@ class Emitter:
 
         return best_order(operands, out, sizes, known=known if self.products else None)
 
-    def _emit(self, tree: Tree, items: list[Ref], why: Why) -> Ref:
+    def _emit(self, tree: Tree, items: list[Ref], why: Why, wanted: tuple[str, ...] = ()) -> Ref:
         if isinstance(tree, Leaf):
             ref = items[tree.operand]
             if set(ref.axes) == tree.indices:
@@ -119,7 +120,10 @@ class Emitter:
             value, numbers = self.products[key]
             return Ref(value, tuple(labels[n] for n in numbers))
         left, right = self._emit(tree.left, items, why), self._emit(tree.right, items, why)
-        out = self.fresh(_result_axes(left, right, tree.indices))
+        axes = _result_axes(left, right, tree.indices)
+        if set(wanted) == set(axes) and _natural(left, right, wanted):
+            axes = wanted
+        out = self.fresh(axes)
         result = self.add(Contract(out, left, right, why), [left, right])
         self.products[key] = (result.value, tuple(labels.index(a) for a in result.axes))
         return result
@@ -130,7 +134,9 @@ class Emitter:
         """A pointwise expression; reads name tensors of the program, subscripts are labels."""
         inputs: list[Ref] = []
         lowered: Expr = self._lower(expr, inputs, why)  # type: ignore[assignment]
-        if isinstance(lowered, Read) and (axes is None or set(axes) == {_label(s) for s in lowered.subscripts}):
+        if isinstance(lowered, Read) and (
+            axes is None or set(axes) == {_label(s) for s in lowered.subscripts}
+        ):
             return Ref(lowered.tensor, tuple(_label(s) for s in lowered.subscripts))
         labels = tuple(axes) if axes is not None else _order(lowered)
         return self.add(Map(self.fresh(labels), lowered, why), inputs, _positions(lowered))
@@ -226,6 +232,16 @@ def _key(items: Sequence[Ref], kept: frozenset[str]) -> tuple[object, list[str]]
     return (marked, frozenset(numbers[a] for a in kept if a in numbers)), list(numbers)
 
 
+def _natural(left: Ref, right: Ref, wanted: tuple[str, ...]) -> bool:
+    """Whether a product leaves its axes in this order without a transposition."""
+    if not any(a in right.axes and a not in wanted for a in left.axes):
+        return True  # elementwise: any order
+    shared = [a for a in wanted if a in left.axes and a in right.axes]
+    mine = [a for a in left.axes if a in wanted and a not in shared]
+    theirs = [a for a in right.axes if a in wanted and a not in shared]
+    return list(wanted) in ([*shared, *mine, *theirs], [*shared, *theirs, *mine])
+
+
 def _result_axes(left: Ref, right: Ref, kept: frozenset[str]) -> tuple[str, ...]:
     """Axes as a matrix product leaves them: shared ones first, then the left's, then the right's."""
     shared = [a for a in left.axes if a in kept and a in right.axes]
@@ -234,4 +250,3 @@ def _result_axes(left: Ref, right: Ref, kept: frozenset[str]) -> tuple[str, ...]
     if COLUMN in mine or ROW in theirs:
         mine, theirs = theirs, mine
     return tuple(shared + mine + theirs)
-

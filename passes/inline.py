@@ -8,6 +8,7 @@ replaced by their right-hand sides, so that the contraction order may cut elsewh
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import networkx as nx
 
@@ -91,9 +92,13 @@ def inline(program: Program, time: Extent | None, everywhere: bool, log: Log) ->
                 body = equation.body
             equation = replace(equation, body=body)
             done.append(equation)
-            if equation.target not in outputs and not is_recursive(group) and _inlinable(equation, time, everywhere):
+            if (
+                equation.target not in outputs
+                and not is_recursive(group)
+                and _inlinable(equation, time, everywhere)
+            ):
                 bodies[equation.target] = equation
-    kept = []
+    kept: list[Equation] = []
     for equation in reversed(done):
         used = any(equation.target in reads(e.body) for e in kept)
         if equation.target in outputs or used:
@@ -104,7 +109,10 @@ def inline(program: Program, time: Extent | None, everywhere: bool, log: Log) ->
 
 
 def _inlinable(equation: Equation, time: Extent | None, everywhere: bool) -> bool:
-    if any(isinstance(n, Softmax) or (isinstance(n, Reduce) and n.op != "sum" and not _gate(n)) for n in walk(equation.body)):
+    if any(
+        isinstance(n, Softmax) or (isinstance(n, Reduce) and n.op != "sum" and not _gate(n))
+        for n in walk(equation.body)
+    ):
         return False
     if time is None:
         extents = [b.extent for b in equation.left]
@@ -138,7 +146,7 @@ def _apply(equation: Equation, bodies: dict[str, Equation], everywhere: bool) ->
             plain = all(isinstance(s, Index) for s in node.subscripts)
             if plain:
                 marks = {b.name: Index(f"%{b.name}") for b in source.left}
-                body = substitute(source.body, marks)
+                body: Any = substitute(source.body, marks)
                 body = rename_apart(body, taken)
                 into = {f"%{b.name}": s for b, s in zip(source.left, node.subscripts, strict=True)}
                 return substitute(body, into)

@@ -100,13 +100,17 @@ class _GraphBuilder:
 
     def _check_reads(self, expr: Node, definition: Definition) -> None:
         """Along the time axis, only the token itself may be read: anything else needs a halo."""
-        bound = definition.left if isinstance(definition, Map) else [b for t in definition.terms for b in t.bound]
+        bound = (
+            definition.left if isinstance(definition, Map) else [b for t in definition.terms for b in t.bound]
+        )
         binds = {b.name: b.extent for b in (*definition.left, *bound)} | extents_of((), expr)
         for node in walk(expr):
             if not isinstance(node, Read):
                 continue
             for extent, subscript in zip(self.axes[node.tensor], node.subscripts, strict=True):
-                if extent == self.time and not (isinstance(subscript, Index) and _is(subscript, binds, extent)):
+                if extent == self.time and not (
+                    isinstance(subscript, Index) and _is(subscript, binds, extent)
+                ):
                     raise NoScan(
                         f"{print_expr(node)} reads another position of the time axis",
                         "read the token itself, or use form='parallel'",
@@ -143,15 +147,21 @@ class _GraphBuilder:
         return tuple(names[b.name] for b in left)
 
     def _term(
-        self, linear: LinearTerm, left: tuple[Bind, ...], labels: tuple[str, ...], binds: Mapping[str, Extent], why: Why
+        self,
+        linear: LinearTerm,
+        left: tuple[Bind, ...],
+        labels: tuple[str, ...],
+        binds: Mapping[str, Extent],
+        why: Why,
     ) -> Expr:
         """One linear term as an expression of the labels of the left side."""
         names = self.stages.labels(binds, "")
         tokens = frozenset(names[i] for i, extent in binds.items() if extent == self.time)
         renamed = LinearTerm(rename_term(linear.term, names), tuple(s.rename(names) for s in linear.scans))
-        used = frozenset().union(*(free_indices(f) for f in renamed.term.factors), *(
-            {s.read, s.write} | s.features for s in renamed.scans
-        ))
+        used = frozenset().union(
+            *(free_indices(f) for f in renamed.term.factors),
+            *({s.read, s.write} | s.features for s in renamed.scans),
+        )
         scale = linear.term.scale
         for bind in renamed.term.bound:
             if bind.name not in used:
@@ -163,7 +173,7 @@ class _GraphBuilder:
         back = {names[b.name]: label for b, label in zip(left, labels, strict=True)}
         ref = ref.relabel(back)
         read = Read(self.stages.alias(ref), tuple(Index(a) for a in ref.axes))
-        return scaled(scale, read, renamed.term.bound)
+        return scaled(scale, read, [b for b in renamed.term.bound if b.extent != self.time])
 
     def _spread(self, expr: Expr, left: tuple[str, ...], why: Why) -> Ref:
         """A value with exactly the labels of the left side; those missing on the right repeat it."""

@@ -71,7 +71,12 @@ class Normaliser:
     """Normalises the equations of one program; `definitions` collects the results in order."""
 
     def __init__(
-        self, time: Extent | None, expand: bool, names: Iterable[str], log: Log, sources: Mapping[str, str] | None = None
+        self,
+        time: Extent | None,
+        expand: bool,
+        names: Iterable[str],
+        log: Log,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         self.sources = sources or {}
         self.source = ""
@@ -179,7 +184,9 @@ class Normaliser:
                 return self._distribute([self.products(f) for f in factors])
             case Reduce(op="sum", binds=binds, domain=domain, body=body):
                 inner = [Term(bound=binds)]
-                return self._distribute([inner, *[self.condition(c) for c in conjuncts(domain)], self.products(body)])
+                return self._distribute(
+                    [inner, *[self.condition(c) for c in conjuncts(domain)], self.products(body)]
+                )
             case Iverson(condition=condition):
                 return self._distribute([self.condition(c) for c in conjuncts((condition,))])
             case Div(numerator=top, denominator=bottom) if len(self.tokens(bottom)) <= 1:
@@ -288,8 +295,8 @@ class Normaliser:
         result = []
         for chosen in product(*parts):
             term = Term()
-            for part in chosen:
-                term = multiply(term, part)
+            for factor in chosen:
+                term = multiply(term, factor)
             result.append(term)
         return result
 
@@ -299,7 +306,11 @@ class Normaliser:
         """A condition of a domain: a relation between two tokens, or a factor of one."""
         pair = sorted(self.tokens(condition))
         if len(pair) <= 1:
-            return [Term(factors=(Iverson(condition),))] if free_indices(condition) else [Term(Iverson(condition))]
+            return (
+                [Term(factors=(Iverson(condition),))]
+                if free_indices(condition)
+                else [Term(Iverson(condition))]
+            )
         order = as_order(condition)
         if order is not None and order[2] != "==":
             return [Term(relations=(Order(order[0], order[1], order[2] == "<"),))]
@@ -326,7 +337,9 @@ class Normaliser:
         if has_reduction(gate.value):
             gate = Gate(self._lift_gate(gate.value), gate.log)
         decayed = replace(found.decayed, gate=gate)
-        relation = Dense(decayed.early, decayed.late, decay=decayed, factor=found.factor, only_strict=found.only_strict)
+        relation = Dense(
+            decayed.early, decayed.late, decay=decayed, factor=found.factor, only_strict=found.only_strict
+        )
         terms = [Term(relations=(relation,))]
         return self._distribute([terms, [self.factor(found.scale)]]) if found.scale != ONE else terms
 
@@ -336,8 +349,8 @@ class Normaliser:
         name = fresh_name("u", self.taken)
         assert self.time is not None
         self.extents[name] = self.time
-        inner = self.value(substitute(value, {TOKEN: Index(name)}))  # type: ignore[arg-type]
-        return substitute(inner, {name: Index(TOKEN)})  # type: ignore[return-value]
+        inner = self.value(substitute(value, {TOKEN: Index(name)}))
+        return substitute(inner, {name: Index(TOKEN)})
 
 
 def equation_texts(program: Program) -> dict[str, str]:
@@ -362,7 +375,9 @@ def _addends(expr: Expr) -> list[Expr]:
 def _rename_bound(node: Node, names: dict[str, str]) -> Node:
     changed = rebuild(node, lambda c: _rename_bound(c, names))
     if isinstance(changed, Reduce):
-        return replace(changed, binds=tuple(replace(b, name=names.get(b.name, b.name)) for b in changed.binds))
+        return replace(
+            changed, binds=tuple(replace(b, name=names.get(b.name, b.name)) for b in changed.binds)
+        )
     if isinstance(changed, Index):
         return replace(changed, name=names.get(changed.name, changed.name))
     return changed
@@ -382,4 +397,3 @@ def merge_masks(term: Term) -> Term:
         if not hit:
             factors.append(guard)
     return replace(term, factors=tuple(factors))
-

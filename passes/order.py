@@ -178,7 +178,11 @@ class _Search:
         ]
 
     def _best_split(
-        self, subset: int, kept: dict[int, int], cost: dict[int, int], choice: dict[int, tuple[int, int] | None]
+        self,
+        subset: int,
+        kept: dict[int, int],
+        cost: dict[int, int],
+        choice: dict[int, tuple[int, int] | None],
     ) -> None:
         need = self.needed(subset)
         best = None
@@ -247,12 +251,7 @@ class _Search:
             total += cost
         while len(parts) > 1:
             step = min(
-                (
-                    (self._greedy_cost(a, b, kept), a, b)
-                    for a in parts
-                    for b in parts
-                    if a < b
-                ),
+                ((self._greedy_cost(a, b, kept), a, b) for a in parts for b in parts if a < b),
                 key=lambda s: s[0],
             )
             _, a, b = step

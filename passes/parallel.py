@@ -6,6 +6,7 @@ It exists for every program. Equations that use their own results are filled pos
 from __future__ import annotations
 
 from collections.abc import Mapping
+
 from tensorc.ir import (
     Add,
     Bind,
@@ -35,6 +36,7 @@ from tensorc.passes.relation_order import Order
 from tensorc.passes.terms import Map as MapDefinition
 from tensorc.passes.terms import Sum, Term, extents_of, rename_term, scaled, times
 from tensorc.plan import HERE, Fill, GateUse, Load, Plan, Recur, Ref, Tile, Why, span_line
+
 
 def parallel_plan(
     program: Program, time: Extent | None, sizes: Mapping[str, int], expand: bool, log: Log
@@ -188,7 +190,9 @@ class _Parallel:
             uses.append(GateUse(value, decay.gate.log, decay.with_late, rows not in value.axes))
         return tuple(uses)
 
-    def _tile(self, part: str, strict: bool, uses: tuple[GateUse, ...], rows: str, columns: str, why: Why) -> Ref:
+    def _tile(
+        self, part: str, strict: bool, uses: tuple[GateUse, ...], rows: str, columns: str, why: Why
+    ) -> Ref:
         features = dict.fromkeys(a for u in uses for a in u.gate.axes if a != rows)
         step = Tile(self.emitter.fresh((rows, columns, *features)), part, strict, uses, rows, columns, why)
         return self.emitter.add(step, [u.gate for u in uses])
@@ -210,7 +214,14 @@ class _Parallel:
     def _outside(self, decay: Decayed, why: Why) -> Ref:
         """A decay without an order is 1 where early is not before late."""
         (tile,) = [
-            self._tile("outside", not decay.with_late or not decay.with_early, self._uses((decay,), decay.late, why), decay.late, decay.early, why)
+            self._tile(
+                "outside",
+                not decay.with_late or not decay.with_early,
+                self._uses((decay,), decay.late, why),
+                decay.late,
+                decay.early,
+                why,
+            )
         ]
         if not decay.with_early:
             return tile
@@ -247,18 +258,25 @@ class _Parallel:
     def _row(self, equation: Equation, axis: int) -> Fill:
         """One position of an equation: its index is the number HERE."""
         index = equation.left[axis].name
-        body: Expr = substitute(equation.body, {index: Size(HERE)})  # type: ignore[assignment]
+        body: Expr = substitute(equation.body, {index: Size(HERE)})
         left = tuple(b for k, b in enumerate(equation.left) if k != axis)
         name = f"{equation.target}_row"
-        normaliser = Normaliser(None, False, [*self.program.tensors(), *self.values], self.log, {name: self.sources[equation.target]})
+        normaliser = Normaliser(
+            None,
+            False,
+            [*self.program.tensors(), *self.values],
+            self.log,
+            {name: self.sources[equation.target]},
+        )
         normaliser.equation(name, left, body, equation.span)
         for definition in normaliser.definitions:
             ref, labels = self._define(definition)
             self._bind(definition.target, ref, labels)
         full = (*labels[:axis], HERE, *labels[axis:])
-        return Fill(self.values[equation.target][0], full, ref, Why(definition.source, "", span_line(equation.span)))
+        return Fill(
+            self.values[equation.target][0], full, ref, Why(definition.source, "", span_line(equation.span))
+        )
 
 
 def _at(value: Expr, index: str) -> Expr:
-    return substitute(value, {TOKEN: Index(index)})  # type: ignore[return-value]
-
+    return substitute(value, {TOKEN: Index(index)})

@@ -1,13 +1,13 @@
 """The passes in their order: from a program to the plan of each form.
 
-    inline        pair and state-like tensors into the equations that read them
-    normalise     equations to sums of products of factors and relations
-    merge         relations on one pair into one
-    chains        relations of a term into forests of scans
-    order         the cheapest contraction tree of every term
-    stages        the tree cut into states and one-token values
-    schedule      stages into loops over the sequence
-    realise       loops into steps: split over chunks, or token by token
+inline        pair and state-like tensors into the equations that read them
+normalise     equations to sums of products of factors and relations
+merge         relations on one pair into one
+chains        relations of a term into forests of scans
+order         the cheapest contraction tree of every term
+stages        the tree cut into states and one-token values
+schedule      stages into loops over the sequence
+realise       loops into steps: split over chunks, or token by token
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from tensorc.plan import Plan
 ORDER = ("inline", "normalise", "merge", "chains", "order", "stages", "schedule", "realise")
 
 
-def chunkwise_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int], chunk: int) -> Plan:
+def chunkwise_plan(
+    program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int], chunk: int
+) -> Plan:
     """The chunkwise form. The sizes and the chunk decide orders, never a state."""
     return Chunkwise(program, graph, time, sizes, chunk).plan()
 

@@ -122,7 +122,8 @@ class Realiser(ABC):
             own = tensor.value in here or (tensor.value in self.inputs and k == 0)
             if own and self.time in declaration.axes:
                 labels = tuple(
-                    (self.token or TOKEN) if a == self.time else f"#{n}" for n, a in enumerate(declaration.axes)
+                    (self.token or TOKEN) if a == self.time else f"#{n}"
+                    for n, a in enumerate(declaration.axes)
                 )
                 ref = self._read(declaration.name, labels)
                 order = tuple(a for a in labels if a != TOKEN)
@@ -165,7 +166,7 @@ class Realiser(ABC):
     def _here(self, expr: Expr) -> Expr:
         """An expression at the token of this form: a row of the chunk, or the one position there is."""
         if self.token:
-            return substitute(expr, {TOKEN: Index(self.token)})  # type: ignore[return-value]
+            return substitute(expr, {TOKEN: Index(self.token)})
 
         def visit(node: Node) -> Node:
             if isinstance(node, Index) and node.name == TOKEN:
@@ -191,13 +192,17 @@ class Realiser(ABC):
         if value in self.bound:
             return self.bound[value]
         if value in self.inputs:
-            self.bound[value] = self._load(value, tuple(a == self.time for a in self.inputs[value].axes), f"${value}")
+            self.bound[value] = self._load(
+                value, tuple(a == self.time for a in self.inputs[value].axes), f"${value}"
+            )
         elif value in self.final:
             self.emitter.provide(self.final[value][0], None, CONSTANT)
             self.bound[value] = self.final[value]
         elif value in self.kept:
             whole = self.kept[value]
-            self.bound[value] = self._load(whole.value, tuple(a == TOKEN for a in whole.axes), f"${value[1:]}")
+            self.bound[value] = self._load(
+                whole.value, tuple(a == TOKEN for a in whole.axes), f"${value[1:]}"
+            )
         else:
             self._make(self.nodes[value])
         return self.bound[value]

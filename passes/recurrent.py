@@ -43,11 +43,15 @@ class Recurrent(Realiser):
                 items = [self.emitter.pointwise(expr, None, node.why), *items]
         else:
             source = self.advanced(memory).relabel(names)
-        return self.emitter.product([source, *items], self._labels(node.out.axes), rule(node.why, "read of the state"))
+        return self.emitter.product(
+            [source, *items], self._labels(node.out.axes), rule(node.why, "read of the state")
+        )
 
     def update(self, memory: Memory) -> list[Step]:
         new = self.advanced(memory)
-        return [Update(Ref(memory.name, memory.axes), None, new, replace=True, why=rule(memory.why, "next state"))]
+        return [
+            Update(Ref(memory.name, memory.axes), None, new, replace=True, why=rule(memory.why, "next state"))
+        ]
 
 
 def _read(ref: Ref) -> Expr:

@@ -39,7 +39,7 @@ class Gate:
         from tensorc.ir import Call
 
         here = substitute(self.value, {TOKEN: Index(index)})
-        return Call("exp", (here,)) if self.log else here  # type: ignore[arg-type,return-value]
+        return Call("exp", (here,)) if self.log else here
 
     @property
     def constant(self) -> bool:
@@ -83,8 +83,12 @@ class Scan:
     def rename(self, names: Mapping[str, str]) -> Scan:
         """The scan with indices renamed."""
         to = {old: Index(new) for old, new in names.items()}
-        gates = tuple(replace(g, gate=replace(g.gate, value=substitute(g.gate.value, to))) for g in self.gates)
-        return replace(self, write=names.get(self.write, self.write), read=names.get(self.read, self.read), gates=gates)
+        gates = tuple(
+            replace(g, gate=replace(g.gate, value=substitute(g.gate.value, to))) for g in self.gates
+        )
+        return replace(
+            self, write=names.get(self.write, self.write), read=names.get(self.read, self.read), gates=gates
+        )
 
 
 @dataclass(frozen=True, slots=True)

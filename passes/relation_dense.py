@@ -50,19 +50,21 @@ class Dense(Relation):
         return False
 
     def gates(self) -> tuple[Derivative, ...]:
-        return (Derivative(self.decay.gate, self.decay.with_early, self.decay.with_late),) if self.decay else ()
+        return (
+            (Derivative(self.decay.gate, self.decay.with_early, self.decay.with_late),) if self.decay else ()
+        )
 
     def rename(self, names: Mapping[str, str]) -> Dense:
         to = {old: Index(new) for old, new in names.items()}
         condition = None if self.condition is None else substitute(self.condition, to)
         decay = self.decay
         if decay is not None:
-            gate = Gate(substitute(decay.gate.value, to), decay.gate.log)  # type: ignore[arg-type]
+            gate = Gate(substitute(decay.gate.value, to), decay.gate.log)
             early, late = names.get(decay.early, decay.early), names.get(decay.late, decay.late)
             decay = Decayed(gate, early, late, decay.with_early, decay.with_late)
         early, late = names.get(self.early, self.early), names.get(self.late, self.late)
         factor = None if self.factor is None else substitute(self.factor, to)
-        return Dense(early, late, condition, decay, self.text, factor, self.only_strict)  # type: ignore[arg-type]
+        return Dense(early, late, condition, decay, self.text, factor, self.only_strict)
 
     @property
     def features(self) -> frozenset[str]:

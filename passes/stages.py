@@ -200,7 +200,8 @@ class StageBuilder:
     # -- terms ---------------------------------------------------------------------------------------
 
     def term(self, linear: LinearTerm, left: frozenset[str], tokens: frozenset[str], why: Why) -> Ref | None:
-        """The value of one linear term (None if it is its scale alone), all of whose indices are labels; `tokens` are its token indices."""
+        """The value of one linear term; None if it is its scale alone. All its indices are labels, `tokens`
+        the token indices among them."""
         self.why, self.tokens = why, tokens
         factors, scans = linear.term.factors, linear.scans
         covered = frozenset().union(*(free_indices(f) for f in factors)) if factors else frozenset[str]()
@@ -223,7 +224,9 @@ class StageBuilder:
     def _factor(self, factor: Node, why: Why) -> Ref:
         token = [i for i in free_indices(factor) if i in self.tokens]
         if len(token) > 1:
-            raise NoScan(f"a factor of two tokens ({' and '.join(sorted(token))}) has no scan", "separate the pair")
+            raise NoScan(
+                f"a factor of two tokens ({' and '.join(sorted(token))}) has no scan", "separate the pair"
+            )
         here = substitute(factor, {t: Index(TOKEN) for t in token})
         ref = self.value(here, why)  # type: ignore[arg-type]
         return ref.relabel({TOKEN: token[0]}) if token else ref
@@ -273,13 +276,15 @@ class StageBuilder:
         rest = [r for r in closed.items if not gone & set(r.axes)]
         writes = [r for r in closed.items if gone & set(r.axes)]
         outside = kept | {a for r in rest for a in r.axes}
-        axes = self.axes(frozenset(a for r in writes for a in r.axes if a in outside and a not in self.tokens))
+        axes = self.axes(
+            frozenset(a for r in writes for a in r.axes if a in outside and a not in self.tokens)
+        )
         state = self._memory(writes, axes, (), False, total=True)
         out = self._fresh("t", axes)
         self.graph.nodes.append(Stage(out, state, (), False, (), self.why))
         return _Closed([out, *rest])
 
-    def _carry(self, tree: Carry, refs: list[Ref]) -> _Open:
+    def _carry(self, tree: Carry, refs: list[Ref]) -> _Open | _Closed:
         part = self._build(tree.part, refs)
         if isinstance(part, _Open):
             part = self._close(part)
@@ -305,21 +310,40 @@ class StageBuilder:
         return self.value(gate.value, self.why)
 
     def _memory(
-        self, writes: list[Ref], axes: tuple[str, ...], gates: tuple[tuple[Ref, bool], ...], reverse: bool,
+        self,
+        writes: list[Ref],
+        axes: tuple[str, ...],
+        gates: tuple[tuple[Ref, bool], ...],
+        reverse: bool,
         total: bool = False,
     ) -> Ref:
         """The state with these writes and gates; one that exists already is shared."""
         tokens = {a: TOKEN for r in writes for a in r.axes if a in self.tokens}
         writes = [r.relabel(tokens) for r in writes]
         marks = tuple((_canonical([g], axes), log) for g, log in gates)
-        key = ("memory", _canonical(writes, axes), marks, reverse, total, tuple(self.graph.extents[a] for a in axes))
+        key = (
+            "memory",
+            _canonical(writes, axes),
+            marks,
+            reverse,
+            total,
+            tuple(self.graph.extents[a] for a in axes),
+        )
         for order in _orders_of(axes):
-            again = ("memory", _canonical(writes, order), tuple((_canonical([g], order), l) for g, l in gates), reverse,
-                     total, tuple(self.graph.extents[a] for a in order))
+            again = (
+                "memory",
+                _canonical(writes, order),
+                tuple((_canonical([g], order), log) for g, log in gates),
+                reverse,
+                total,
+                tuple(self.graph.extents[a] for a in order),
+            )
             if again in self.known:
                 return Ref(self.known[again].value, order)
         ref = self._fresh("S", axes)
-        self.graph.memories[ref.value] = Memory(ref.value, axes, tuple(writes), gates, reverse, total, self.why)
+        self.graph.memories[ref.value] = Memory(
+            ref.value, axes, tuple(writes), gates, reverse, total, self.why
+        )
         self.known[key] = ref
         return ref
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tensorc.errors import Span
 from tensorc.ir import (
@@ -26,6 +27,7 @@ from tensorc.ir import (
     Mul,
     Node,
     Pow,
+    Read,
     Reduce,
     Size,
     Softmax,
@@ -91,6 +93,7 @@ def multiply(a: Term, b: Term) -> Term:
 def scaled(scale: Expr, value: Expr, bound: Iterable[Bind]) -> Expr:
     """A scale times a sum. Where the sum is empty it is 0, even if the scale is not finite: 1 / sqrt(0)."""
     risky = any(isinstance(n, Div | Pow | Call) for n in walk(scale))
+    risky = risky and any(isinstance(n, Size | Read) for n in walk(scale))
     ranges = [times(*(Size(n) for n in b.extent.names), Const(b.extent.coefficient)) for b in bound]
     product = times(scale, value)
     if not risky or not ranges:
@@ -103,7 +106,7 @@ def rename_term(term: Term, names: Mapping[str, str]) -> Term:
     to = {old: Index(new) for old, new in names.items()}
     return Term(
         term.scale,
-        tuple(substitute(f, to) for f in term.factors),  # type: ignore[misc]
+        tuple(substitute(f, to) for f in term.factors),
         tuple(r.rename(names) for r in term.relations),
         tuple(replace(b, name=names.get(b.name, b.name)) for b in term.bound),
     )
@@ -130,11 +133,12 @@ def tokens(node: Node, extents: Mapping[str, Extent], time: Extent | None) -> fr
     return frozenset(i for i in free_indices(node) if extents.get(i) == time and time is not None)
 
 
-def rename_apart(node: Node, taken: set[str], names: Mapping[str, str] | None = None) -> Node:
+def rename_apart(node: Node, taken: set[str], names: Mapping[str, str] | None = None) -> Any:
     """Give every reduction of the expression its own index names; `taken` grows by them."""
     from tensorc.ir import rebuild
 
     names = names or {}
+    changed: Any
     match node:
         case Index(name=name):
             return replace(node, name=names[name]) if name in names else node
@@ -146,10 +150,12 @@ def rename_apart(node: Node, taken: set[str], names: Mapping[str, str] | None = 
                 if new != bind.name:
                     inner[bind.name] = new
                 fresh.append(replace(bind, name=new))
-            return replace(rebuild(node, lambda c: rename_apart(c, taken, inner)), binds=tuple(fresh))
+            changed = rebuild(node, lambda c: rename_apart(c, taken, inner))
+            return replace(changed, binds=tuple(fresh))
         case Softmax(over=over):
             kept = tuple(replace(b, name=names.get(b.name, b.name)) for b in over)
-            return replace(rebuild(node, lambda c: rename_apart(c, taken, names)), over=kept)
+            changed = rebuild(node, lambda c: rename_apart(c, taken, names))
+            return replace(changed, over=kept)
     return rebuild(node, lambda c: rename_apart(c, taken, names))
 
 

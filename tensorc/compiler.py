@@ -79,7 +79,9 @@ def parse_source(source: str | Path, name: str | None = None) -> Program:
     """A program from a path (`Path`, or a string that ends in .tc) or from text."""
     from tensorc.grammar import parse as parse_text
 
-    if isinstance(source, Path) or (isinstance(source, str) and source.endswith(".tc") and "\n" not in source):
+    if isinstance(source, Path) or (
+        isinstance(source, str) and source.endswith(".tc") and "\n" not in source
+    ):
         return parse_text(_read(Path(source)), name=name, file=str(source))
     if not isinstance(source, str):
         raise TensorcError(f"A program is a path, text or a Program, not {type(source).__name__}.")
@@ -91,13 +93,19 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             return file.read(4 * LONGEST).decode("utf-8")
     except (OSError, ValueError) as error:
-        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
+        reason = (
+            "it is not UTF-8 text"
+            if isinstance(error, UnicodeDecodeError)
+            else getattr(error, "strerror", error)
+        )
         raise TensorcError(f"Cannot read {path}: {reason}.") from None
 
 
 def _check_backend(backend: str) -> None:
     if backend in LATER:
-        raise BackendError(f"The {backend} backend is not part of this version. There are {', '.join(BACKENDS)}.")
+        raise BackendError(
+            f"The {backend} backend is not part of this version. There are {', '.join(BACKENDS)}."
+        )
     if backend not in BACKENDS:
         raise BackendError(f"No backend {backend!r}. There are {', '.join(BACKENDS)}.")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensorc.backends.numpy_source import numpy_source, required_sizes
+from tensorc.backends.numpy_steps import ANY, Batch
 from tensorc.cost import plan_time
 from tensorc.errors import FormError
 from tensorc.ir import Extent, Program
@@ -36,7 +37,7 @@ class Forms:
         self._plans: dict[object, Plan | NotLinear] = {}
         self._graphs: dict[object, Graph | NotLinear] = {}
         self._chosen: dict[object, str] = {}
-        self._functions: dict[object, tuple[Function, Plan, dict[str, int]]] = {}
+        self._functions: dict[object, tuple[dict[str, Function], Plan, dict[str, str]]] = {}
 
     # -- which exist -----------------------------------------------------------------------------------
 
@@ -54,7 +55,9 @@ class Forms:
         if found is None:
             return
         line = f" (line {found.line})" if found.line else ""
-        raise FormError(f"No {form} form of {self.program.name}: {found.reason}{line}. {_sentence(found.change)}")
+        raise FormError(
+            f"No {form} form of {self.program.name}: {found.reason}{line}. {_sentence(found.change)}"
+        )
 
     def why_not(self, form: str) -> NotLinear | None:
         """Why a form does not exist; None if it does."""
@@ -150,25 +153,32 @@ class Forms:
         """The generated NumPy source of a form."""
         return numpy_source(self.program, self.plan(form, sizes))
 
-    def function(self, form: str, sizes: Mapping[str, int]) -> tuple[Function, Plan, dict[str, int]]:
-        """The function for whole sequences, its plan, and the sizes it takes by keyword."""
-        functions, plan, extra = self._load(form, sizes, None)
+    def function(
+        self, form: str, sizes: Mapping[str, int], batch: Batch = ANY
+    ) -> tuple[Function, Plan, dict[str, int]]:
+        """The function for whole sequences, its plan, and the sizes it takes by keyword. `batch` says
+        what is known of the leading dimensions."""
+        functions, plan, extra = self._load(form, sizes, None, batch)
         return functions[self._entry(functions)], plan, extra
 
-    def token_functions(self, sizes: Mapping[str, int]) -> tuple[dict[str, Function], Plan, dict[str, int]]:
+    def token_functions(
+        self, sizes: Mapping[str, int], batch: Batch = ANY
+    ) -> tuple[dict[str, Function], Plan, dict[str, int]]:
         """The functions of the recurrent form: `step`, `start` and the whole."""
-        full = {n: LENGTH for n in self.program.sizes()} | dict(sizes)
-        return self._load("recurrent", full, self.time)
+        known = {n: LENGTH for n in self.program.sizes()} | dict(sizes)
+        return self._load("recurrent", known, self.time, batch)
 
-    def _load(self, form: str, sizes: Mapping[str, int], without: Extent | None) -> Any:
+    def _load(
+        self, form: str, sizes: Mapping[str, int], without: Extent | None, batch: Batch
+    ) -> tuple[dict[str, Function], Plan, dict[str, int]]:
         plan = self.plan(form, sizes)
-        key = (id(plan), without)
+        key = (id(plan), without, batch)
         if key not in self._functions:
-            functions = load(numpy_source(self.program, plan))
+            functions = load(numpy_source(self.program, plan, batch))
             names = required_sizes(self.program, without)
-            self._functions[key] = (functions, plan, names)  # type: ignore[assignment]
+            self._functions[key] = (functions, plan, names)
         functions, plan, names = self._functions[key]
-        return functions, plan, {keyword: sizes[name] for name, keyword in names.items()}  # type: ignore[attr-defined]
+        return functions, plan, {keyword: sizes[name] for name, keyword in names.items()}
 
     def _entry(self, functions: Mapping[str, Function]) -> str:
         from tensorc.backends.numpy_names import Names

@@ -17,15 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
-from typing import TypeAlias
+from typing import Any, TypeAlias, overload
 
 from tensorc.errors import Span
 
 FUNCTIONS = {
     name: 1
-    for name in (
-        "exp log sqrt rsqrt abs sign tanh sigmoid silu gelu relu elu softplus cos sin".split()
-    )
+    for name in ("exp log sqrt rsqrt abs sign tanh sigmoid silu gelu relu elu softplus cos sin".split())
 } | {"maximum": 2, "minimum": 2}
 REDUCTIONS = ("sum", "prod", "max", "min", "mean", "logsumexp")
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
@@ -91,7 +89,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One element of a tensor; 0 outside its axes. Subscripts are integer expressions of indices and sizes."""
+    """One element of a tensor; 0 outside its axes. Subscripts are integers made of indices and sizes."""
 
     tensor: str
     subscripts: tuple[Expr, ...]
@@ -223,8 +221,22 @@ class Not:
 
 
 Expr: TypeAlias = (
-    Const | Size | Index | Read | Call | Neg | Add | Mul | Div | FloorDiv | Mod | Pow
-    | Iverson | Where | Reduce | Softmax
+    Const
+    | Size
+    | Index
+    | Read
+    | Call
+    | Neg
+    | Add
+    | Mul
+    | Div
+    | FloorDiv
+    | Mod
+    | Pow
+    | Iverson
+    | Where
+    | Reduce
+    | Softmax
 )
 Cond: TypeAlias = Compare | And | Or | Not
 Node: TypeAlias = Expr | Cond
@@ -303,7 +315,16 @@ def children(node: Node) -> tuple[Node, ...]:
     return ()
 
 
-def rebuild(node: Node, change: Callable[[Node], Node]) -> Node:
+def _with(node: Any, **parts: Any) -> Any:
+    """`replace`, where the type checker does not know the kind of the node."""
+    return replace(node, **parts)
+
+
+@overload
+def rebuild(node: Expr, change: Callable[[Any], Any]) -> Expr: ...
+@overload
+def rebuild(node: Cond, change: Callable[[Any], Any]) -> Cond: ...
+def rebuild(node: Node, change: Callable[[Any], Any]) -> Any:
     """The node with `change` applied to each of its children; the node itself if none changed."""
     old = children(node)
     new = tuple(change(child) for child in old)
@@ -311,31 +332,31 @@ def rebuild(node: Node, change: Callable[[Node], Node]) -> Node:
         return node
     match node:
         case Read():
-            return replace(node, subscripts=new)
+            return _with(node, subscripts=new)
         case Call():
-            return replace(node, arguments=new)
+            return _with(node, arguments=new)
         case Add():
-            return replace(node, terms=new)
+            return _with(node, terms=new)
         case Mul():
-            return replace(node, factors=new)
+            return _with(node, factors=new)
         case And() | Or():
-            return replace(node, parts=new)
+            return _with(node, parts=new)
         case Neg():
-            return replace(node, operand=new[0])
+            return _with(node, operand=new[0])
         case Iverson():
-            return replace(node, condition=new[0])
+            return _with(node, condition=new[0])
         case Not():
-            return replace(node, part=new[0])
+            return _with(node, part=new[0])
         case Div() | FloorDiv() | Mod():
-            return replace(node, numerator=new[0], denominator=new[1])
+            return _with(node, numerator=new[0], denominator=new[1])
         case Pow():
-            return replace(node, base=new[0], exponent=new[1])
+            return _with(node, base=new[0], exponent=new[1])
         case Compare():
-            return replace(node, left=new[0], right=new[1])
+            return _with(node, left=new[0], right=new[1])
         case Where():
-            return replace(node, condition=new[0], then=new[1], otherwise=new[2])
+            return _with(node, condition=new[0], then=new[1], otherwise=new[2])
         case Reduce() | Softmax():
-            return replace(node, domain=new[:-1], body=new[-1])
+            return _with(node, domain=new[:-1], body=new[-1])
     raise TypeError(f"no children: {node!r}")
 
 
@@ -367,7 +388,11 @@ def reads(node: Node) -> frozenset[str]:
     return frozenset(n.tensor for n in walk(node) if isinstance(n, Read))
 
 
-def substitute(node: Node, names: Mapping[str, Expr]) -> Node:
+@overload
+def substitute(node: Expr, names: Mapping[str, Expr]) -> Expr: ...
+@overload
+def substitute(node: Cond, names: Mapping[str, Expr]) -> Cond: ...
+def substitute(node: Node, names: Mapping[str, Expr]) -> Any:
     """Replace free indices by expressions. Bound indices must differ from every name that comes in."""
     match node:
         case Index(name=name):
@@ -379,5 +404,5 @@ def substitute(node: Node, names: Mapping[str, Expr]) -> Node:
             renamed = tuple(
                 Bind(new.name, b.extent) if isinstance(new := names.get(b.name), Index) else b for b in over
             )
-            return replace(rebuild(node, lambda c: substitute(c, names)), over=renamed)
+            return _with(rebuild(node, lambda c: substitute(c, names)), over=renamed)
     return rebuild(node, lambda c: substitute(c, names))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensorc.backends.numpy_steps import Batch
 from tensorc.backends.numpy_expr import compared_inputs
 from tensorc.binding import Bound, bind, signature
 from tensorc.errors import FormError, TensorcError
 from tensorc.forms import Forms
 from tensorc.ir import Extent, Program
-from tensorc.runtime import load
 from tensorc.state import Layout, State
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class Operator:
         outputs, _ = self._run(form, bound, state)
         return self._one(outputs)
 
-    def prefill(self, *arguments: object, state: State | None = None, **keywords: object) -> tuple[Any, State]:
+    def prefill(
+        self, *arguments: object, state: State | None = None, **keywords: object
+    ) -> tuple[Any, State]:
         """The outputs for a prefix, and the state after it; `state` is the state before it, if any."""
         self._needs_state("prefill")
         bound = bind(self.program, arguments, keywords, self.sizes)
@@ -62,12 +65,14 @@ class Operator:
         assert after is not None
         return self._one(outputs), after
 
-    def _reference(self, arguments: tuple[object, ...], keywords: Mapping[str, object], state: State | None) -> Any:
+    def _reference(
+        self, arguments: tuple[object, ...], keywords: Mapping[str, object], state: State | None
+    ) -> Any:
         from tensorc.backends.reference import run
 
         if state is not None:
             raise FormError("The reference backend evaluates whole sequences; it takes no state.")
-        return run(self.program, *arguments, sizes=self.sizes, **keywords)  # type: ignore[arg-type]
+        return run(self.program, *arguments, sizes=self.sizes, **keywords)
 
     def _one(self, outputs: tuple[Any, ...]) -> Any:
         return outputs[0] if self._single else outputs
@@ -76,13 +81,15 @@ class Operator:
         """The form for these sizes: the one asked for, or the cheapest by the cost model."""
         if self.form != "auto":
             if streaming and self.form == "parallel":
-                raise FormError("The parallel form has no state. Use form='auto', 'chunkwise' or 'recurrent'.")
+                raise FormError(
+                    "The parallel form has no state. Use form='auto', 'chunkwise' or 'recurrent'."
+                )
             return self.form
         return self.forms.cheapest(sizes, streaming)
 
     def _run(self, form: str, bound: Bound, state: State | None) -> tuple[tuple[Any, ...], State | None]:
-        arrays = _castable(bound)
-        function, plan, extra = self.forms.function(form, bound.sizes)
+        arrays = list(bound.arrays.values())
+        function, plan, extra = self.forms.function(form, bound.sizes, self._batch(bound))
         if form == "parallel":
             return function(*arrays, **extra, dtype=bound.dtype), None
         layout = self._layout(plan, bound)
@@ -99,6 +106,17 @@ class Operator:
         length = self.time.value(bound.sizes)
         position = (0 if state is None else state.position) + length
         return outputs, State(position, tuple(tensors), layout)
+
+    def _batch(self, bound: Bound, tokens: bool = False) -> Batch:
+        """What this call shows of the batch dimensions: which inputs have all of them."""
+        rank = len(bound.batch)
+        result = []
+        for declaration in self.program.inputs:
+            axes = sum(not tokens or a != self.time for a in declaration.axes)
+            shape = bound.arrays[declaration.name].shape
+            if len(shape) == axes + rank and shape[:rank] == bound.batch:
+                result.append(declaration.name)
+        return Batch(frozenset(result), rank == 0)
 
     # -- tokens ----------------------------------------------------------------------------------------
 
@@ -164,7 +182,9 @@ class Operator:
         if state.layout == layout:
             return
         if state.layout.program != layout.program or state.layout.names != layout.names:
-            raise TensorcError(f"The state belongs to {state.layout.program}, not to {layout.program} at these sizes.")
+            raise TensorcError(
+                f"The state belongs to {state.layout.program}, not to {layout.program} at these sizes."
+            )
         for name, ours, theirs in zip(layout.names, layout.shapes, state.layout.shapes, strict=True):
             if ours != theirs:
                 raise TensorcError(f"State {name} has the shape {theirs}; these inputs need {ours}.")
@@ -208,7 +228,7 @@ class _Step:
     """One token's step for inputs of certain shapes and dtypes."""
 
     def __init__(self, operator: Operator, bound: Bound) -> None:
-        functions, plan, extra = operator.forms.token_functions(bound.sizes)
+        functions, plan, extra = operator.forms.token_functions(bound.sizes, operator._batch(bound, True))
         self.extra = {**extra, "compute": bound.compute}
         step = functions["step"]
         self.layout = operator._layout(plan, bound)
@@ -218,23 +238,13 @@ class _Step:
         self.casts = [a.dtype != bound.compute and name not in given for name, a in bound.arrays.items()]
         self.compute = bound.compute
         self.plain = not any(self.casts)
-        keywords = self.extra
-        self.function: Callable[..., Any] = lambda state, *a, position: step(state, *a, position=position, **keywords)
+        self.function: Callable[..., Any] = partial(step, **self.extra)
 
     def prepare(self, arrays: Any) -> list[Any]:
         """The inputs in the dtype of the computation."""
-        return [
-            a.astype(self.compute) if cast else a for a, cast in zip(arrays, self.casts, strict=True)
-        ]
+        return [a.astype(self.compute) if cast else a for a, cast in zip(arrays, self.casts, strict=True)]
 
     def start(self, kind: type[State], bound: Bound) -> State:
         """The state before any token."""
         arrays = list(bound.arrays.values())
         return kind(0, tuple(self.starter(*arrays, **self.extra)), self.layout)
-
-
-def _castable(bound: Bound) -> list[Any]:
-    return list(bound.arrays.values())
-
-
-__all__ = ["Operator", "load"]

@@ -193,7 +193,9 @@ class Keep:
     why: Why = field(default=Why(), compare=False)
 
 
-Step: TypeAlias = Load | Gather | Map | Contract | Tile | ScanTile | Fold | Normalise | Fill | Recur | Update | Keep
+Step: TypeAlias = (
+    Load | Gather | Map | Contract | Tile | ScanTile | Fold | Normalise | Fill | Recur | Update | Keep
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,7 @@ class Layout:
     dtype: str
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """The states of a program after `position` tokens.
 
     `tensors` are the arrays, batch axes first; their sizes do not grow with the position. A step returns a
@@ -35,7 +34,7 @@ class State:
 
     position: int
     tensors: tuple[Any, ...]
-    layout: Layout = field(repr=False)
+    layout: Layout
 
     def clone(self) -> State:
         """The same state in arrays of its own."""
