@@ -23,7 +23,7 @@ from tensorc.grammar.syntax import Assignment, CallStatement, Definition, childr
 from tensorc.ir import Add, And, Bind, Equation, Mul, Or, Program, TensorDecl
 
 MAX_DEPTH = 150
-MAX_INLINED = 20_000
+MAX_INLINED = 10_000
 CHAINS = (Add, Mul, And, Or)
 
 

@@ -143,6 +143,24 @@ def exprs(draw: st.DrawFn, scope: tuple[str, ...], tensors: dict[str, str], dept
 
 
 @st.composite
+def contractions(draw: st.DrawFn, scope: tuple[str, ...], binds: list[str], tensors: dict[str, str]) -> Expr:
+    """A plain sum of a product of reads, each bound index in two of them."""
+    factors: list[Expr] = []
+    for name in (*binds, *binds):
+        fitting = [t for t, sizes in sorted(tensors.items()) if EXTENTS[name] in sizes]
+        tensor = draw(st.sampled_from(fitting))
+        sizes, place = tensors[tensor], tensors[tensor].index(EXTENTS[name])
+        others = [draw(subscripts(size, scope)) for size in sizes]
+        read: Expr = Read(tensor, (*others[:place], Index(name), *others[place + 1 :]))
+        wrap = draw(st.integers(0, 9))
+        factors.append(Call("exp", (read,)) if wrap == 0 else Pow(read, Const(2)) if wrap == 1 else read)
+    product: Expr = Mul(tuple(factors))
+    if draw(st.integers(0, 3)) == 0:
+        product = Div(product, draw(exprs(scope, tensors, 1)))
+    return Reduce("sum", tuple(map(bind, binds)), (), product)
+
+
+@st.composite
 def reductions(draw: st.DrawFn, scope: tuple[str, ...], tensors: dict[str, str], depth: int) -> Expr:
     """A reduction; half of them plain sums of products, which printing may leave out."""
     free = [name for name in EXTENTS if name not in scope]
@@ -150,7 +168,10 @@ def reductions(draw: st.DrawFn, scope: tuple[str, ...], tensors: dict[str, str],
         return draw(reads(scope, tensors))
     binds = draw(st.lists(st.sampled_from(free), min_size=1, max_size=2, unique=True))
     inside = (*scope, *binds)
-    if draw(st.booleans()):
+    kind = draw(st.integers(0, 3))
+    if kind < 2:
+        return draw(contractions(scope, binds, tensors))
+    if kind == 2:
         factors = [draw(exprs(inside, tensors, depth - 1)) for _ in range(draw(st.integers(2, 3)))]
         first, *rest = factors
         product = Mul((*(first.factors if isinstance(first, Mul) else (first,)), *rest))

@@ -125,12 +125,12 @@ HOSTILE: dict[str, Callable[[], str]] = {
 
 
 def outcome(text: str) -> Program | TensorcError:
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         result: Program | TensorcError = parse(text)
     except TensorcError as error:
         result = error
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     return result
 
 
