@@ -13,13 +13,14 @@ class Figure:
     """`ours` and `yardstick` are (median, minimum) in `unit`; `ratio` is of medians, `ratio_min` of minima.
 
     `value` is what the bound speaks of: the ratio of medians where there is a yardstick, else our median.
+    Without a bound the figure is for information.
     """
 
     group: str
     what: str
     unit: str
     ours: tuple[float, float]
-    bound: float
+    bound: float | None
     yardstick: tuple[float, float] | None = None
     against: str = ""
     at_least: bool = False  # the bound is a lower one: a speed-up
@@ -43,6 +44,8 @@ class Figure:
 
     @property
     def met(self) -> bool:
+        if self.bound is None:
+            return True
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
     def to_dict(self) -> dict[str, Any]:

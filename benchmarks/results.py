@@ -52,10 +52,11 @@ def cells(figure: Figure) -> tuple[str, ...]:
         return "" if value is None else f"{value:.2f}"
 
     what = figure.what + (f" / {figure.against}" if figure.against else "")
-    bound = f"{'>=' if figure.at_least else '<='} {figure.bound:g}"
+    bound = "" if figure.bound is None else f"{'>=' if figure.at_least else '<='} {figure.bound:g}"
+    met = "" if figure.bound is None else "yes" if figure.met else "NO"
     return (
         what, pair(figure.ours), pair(figure.yardstick), figure.unit,
-        number(figure.ratio), number(figure.ratio_min), bound, "yes" if figure.met else "NO",
+        number(figure.ratio), number(figure.ratio_min), bound, met,
     )  # fmt: skip
 
 

@@ -49,6 +49,11 @@ def test_a_plain_number_against_its_bound() -> None:
     assert not Figure("g", "what", "ms", (300.0, 200.0), bound=250).met
 
 
+def test_a_figure_without_a_bound_is_for_information() -> None:
+    figure = Figure("g", "what", "ms", (300.0, 200.0), bound=None)
+    assert figure.met and results.cells(figure)[-2:] == ("", "")
+
+
 def test_saved_results_name_the_machine_and_every_figure(tmp_path: Path) -> None:
     figures = [
         Figure("chunkwise", "one", "ms", (1.0, 0.9), bound=1.15, yardstick=(2.0, 1.9), against="by hand"),
