@@ -9,7 +9,7 @@ from typing import Any
 from lark import Transformer
 
 from tensorc.errors import Span
-from tensorc.grammar.numbers import exact, integer
+from tensorc.grammar.literals import exact, integer
 from tensorc.grammar.scanner import Token
 from tensorc.grammar.source import Source
 from tensorc.grammar.syntax import (

@@ -47,9 +47,10 @@ def print_program(program: Program) -> str:
     """The program as text: its signature and an equation a line.
 
     >>> from tensorc.grammar import parse
-    >>> print(print_program(parse("def f(q[n, d], k[n, d]) -> s[n, n]: s[i, j] = (q[i, c]) * k[j, c]")))
-    def f(q[n, d], k[n, d]) -> s[n, n]:
-        s[i, j] = q[i, c] * k[j, c]
+    >>> text = "def f(q[n, d]) -> s[n, n]: s[i, j] = sum[c]((q[i, c]) * q[j, c])"
+    >>> print(print_program(parse(text)), end="")
+    def f(q[n, d]) -> s[n, n]:
+        s[i, j] = q[i, c] * q[j, c]
     """
     parameters = [
         *map(_declaration, program.inputs),
