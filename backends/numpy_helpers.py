@@ -14,6 +14,11 @@ def _permute(x, *order):
     return x.transpose(*range(lead), *(lead + k for k in order))
 
 
+def _spread(x, shape, dtype):
+    """x over the last axes of a shape, in a dtype."""
+    return np.broadcast_to(x, np.broadcast_shapes(np.shape(x), shape)).astype(dtype)
+
+
 def _matmul(a, b, rows, inner, columns):
     """a[..., rows, inner] times b[..., inner, columns], each group of any number of axes."""
     m = a.shape[a.ndim - rows - inner : a.ndim - inner]

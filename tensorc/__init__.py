@@ -18,7 +18,7 @@ _PUBLIC = {
     "FormError": "tensorc.errors",
     "BackendError": "tensorc.errors",
     "VerificationError": "tensorc.errors",
-    "jit": "tensorc.jit",
+    "jit": "tensorc.decorator",
     "trace": "tensorc.tracing",
 }
 _PUBLIC |= {

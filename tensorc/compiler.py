@@ -11,6 +11,7 @@ from tensorc.errors import BackendError, FormError, LanguageError, TensorcError
 from tensorc.ir import Extent, Program
 
 if TYPE_CHECKING:
+    from tensorc.decorator import Jit
     from tensorc.operator import Operator
 
 BACKENDS = ("numpy", "reference")
@@ -20,7 +21,7 @@ LONGEST = 64 * 1024
 
 
 def compile(  # noqa: A001 - the name users expect: tensorc.compile
-    source: str | Path | Program,
+    source: str | Path | Program | Jit,
     *,
     name: str | None = None,
     backend: str = "numpy",
@@ -31,7 +32,7 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
 ) -> Operator:
     """Compile a program to an operator.
 
-    `source` is a path, program text, or a `Program`; `name` chooses among several programs of one text.
+    `source` is a path, program text, a `Program`, or a function under `tensorc.jit`; `name` chooses among several programs of one text.
     `form` is "parallel", "chunkwise", "recurrent", or "auto" (the cheapest for the sizes of each call).
     `time` names the time axis where the program leaves it open; `sizes` overrides defaults of the
     signature and gives sizes that the inputs do not show. The operator takes arrays in signature order,
@@ -52,9 +53,14 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
     """
     from tensorc.operator import Operator
 
-    program = source if isinstance(source, Program) else parse_source(source, name)
-    if isinstance(source, Program) and name is not None and name != source.name:
-        raise LanguageError(f"The program is {source.name}, not {name}.", hint="Leave name= out.")
+    if isinstance(source, str | Path):
+        program = parse_source(source, name)
+    else:
+        program = getattr(source, "program", source)  # what jit returns has its program
+        if not isinstance(program, Program):
+            raise TensorcError(f"A program is a path, text or a Program, not {type(source).__name__}.")
+    if not isinstance(source, str | Path) and name not in (None, program.name):
+        raise LanguageError(f"The program is {program.name}, not {name}.", hint="Leave name= out.")
     if form not in FORMS:
         raise FormError(f"No form {form!r}. There are {', '.join(FORMS)}.")
     _check_backend(backend)
@@ -83,9 +89,7 @@ def parse_source(source: str | Path, name: str | None = None) -> Program:
         isinstance(source, str) and source.endswith(".tc") and "\n" not in source
     ):
         return parse_text(_read(Path(source)), name=name, file=str(source))
-    if not isinstance(source, str):
-        raise TensorcError(f"A program is a path, text or a Program, not {type(source).__name__}.")
-    return parse_text(source, name=name)
+    return parse_text(str(source), name=name)
 
 
 def _read(path: Path) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tensorc.backends.numpy_base import ANY, Batch
 from tensorc.backends.numpy_source import numpy_source, required_sizes
-from tensorc.backends.numpy_steps import ANY, Batch
 from tensorc.cost import plan_time
 from tensorc.errors import FormError
 from tensorc.ir import Extent, Program

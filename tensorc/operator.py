@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorc.backends.numpy_steps import Batch
+from tensorc.backends.numpy_base import Batch
 from tensorc.backends.numpy_expr import compared_inputs
 from tensorc.binding import Bound, bind, signature
 from tensorc.errors import FormError, TensorcError

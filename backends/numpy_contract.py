@@ -1,0 +1,106 @@
+"""Printing contractions: a product elementwise, or as a matrix product after a change of axes."""
+
+from __future__ import annotations
+
+from tensorc.backends.numpy_base import BasePrinter, Made
+from tensorc.backends.numpy_expr import align
+from tensorc.plan import Contract, Ref
+
+
+class ContractPrinter(BasePrinter):
+    """Prints `Contract` steps."""
+
+    def _contract(self, step: Contract) -> None:
+        left, right, out = step.left, step.right, step.out
+        last_left = self._use(left)
+        if right is None:
+            made = self._new(out, [left])
+            gone = tuple(k - len(left.axes) for k, a in enumerate(left.axes) if a not in out.axes)
+            kept = tuple(a for a in left.axes if a in out.axes)
+            text = (
+                f"{self.made[left.value].name}.sum(axis={gone if len(gone) > 1 else gone[0]})"
+                if gone
+                else self.made[left.value].name
+            )
+            text = align(text, Ref("", kept), out.axes, True)
+            self.line(f"{made.name} = {text}")
+            made.own = bool(gone)
+            return
+        last_right = self._use(right)
+        left, right = self._summed(left, right, out)
+        inner = [a for a in left.axes if a in right.axes and a not in out.axes]
+        if not inner:
+            self._elementwise(left, right, out, last_left, last_right)
+        else:
+            self._matrix(left, right, out, inner)
+
+    def _summed(self, left: Ref, right: Ref, out: Ref) -> tuple[Ref, Ref]:
+        """Operands without the labels that only they have and the result does not need."""
+        result = []
+        for mine, other in ((left, right), (right, left)):
+            alone = [a for a in mine.axes if a not in other.axes and a not in out.axes]
+            if alone:
+                axes = tuple(a for a in mine.axes if a not in alone)
+                ref = Ref(f"{mine.value}:{','.join(alone)}", axes)
+                made = self._new(ref, [mine])
+                positions = tuple(mine.axes.index(a) - len(mine.axes) for a in alone)
+                self.line(f"{made.name} = {self.made[mine.value].name}.sum(axis={positions})")
+                mine = ref
+            result.append(mine)
+        return result[0], result[1]
+
+    def _elementwise(self, left: Ref, right: Ref, out: Ref, last_left: bool, last_right: bool) -> None:
+        for mine, other, last in ((left, right, last_left), (right, left, last_right)):
+            made = self.made[mine.value]
+            if (
+                last
+                and mine.axes == out.axes
+                and mine.value != other.value
+                and self._holds(made, [self.made[other.value]])
+            ):
+                self.line(f"{made.name} *= {self._at(other, out.axes)}")
+                self.made[out.value] = Made(made.name, made.inputs, True)
+                return
+        text = f"{self._at(left, out.axes)} * {self._at(right, out.axes)}"
+        made = self._new(out, [left, right])
+        self.line(f"{made.name} = {text}")
+
+    def _matrix(self, left: Ref, right: Ref, out: Ref, inner: list[str]) -> None:
+        shared = [a for a in out.axes if a in left.axes and a in right.axes]
+        mine = [a for a in out.axes if a in left.axes and a not in shared]
+        theirs = [a for a in out.axes if a in right.axes and a not in shared]
+        if [*shared, *theirs, *mine] == list(out.axes) and mine and theirs:
+            left, right, mine, theirs = right, left, theirs, mine
+        elif not mine:
+            left, right, mine, theirs = right, left, theirs, mine
+        # `mine` is not empty from here on unless both are.
+        text = self._product(left, right, shared, mine, theirs, inner)
+        made = self._new(out, [left, right])
+        result = Ref("", (*shared, *mine, *theirs))
+        if result.axes != out.axes:
+            text = align(
+                text if text.endswith(")") and text.startswith("_") else f"({text})", result, out.axes, True
+            )
+        self.line(f"{made.name} = {text}")
+
+    def _product(
+        self, left: Ref, right: Ref, shared: list[str], mine: list[str], theirs: list[str], inner: list[str]
+    ) -> str:
+        if mine and not theirs and len(mine) == len(inner) == 1 and left.axes == (*shared, *inner, *mine):
+            # A row vector times the matrix as it lies in memory, rather than its transposition.
+            vector = self._at_all(right, [*shared, *inner], shared)
+            if self.batch.none and not shared:
+                return f"{vector} @ {self.made[left.value].name}"
+            return f"({vector}[..., None, :] @ {self.made[left.value].name})[..., 0, :]"
+        a = self._at_all(left, [*shared, *mine, *inner], shared)
+        b = self._at_all(right, [*shared, *inner, *theirs], shared)
+        if len(mine) <= 1 and len(theirs) <= 1 and len(inner) == 1:
+            if mine and theirs:
+                return f"{a} @ {b}"
+            if mine:
+                return f"{a} @ {b}" if self.batch.none and not shared else f"({a} @ {b}[..., None])[..., 0]"
+            return f"({a}[..., None, :] @ {b}[..., None])[..., 0, 0]"
+        return f"_matmul({a}, {b}, {len(mine)}, {len(inner)}, {len(theirs)})"
+
+    def _at_all(self, ref: Ref, axes: list[str], shared: list[str]) -> str:
+        return align(self.made[ref.value].name, ref, axes, True)

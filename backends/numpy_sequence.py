@@ -1,0 +1,121 @@
+"""Generated functions over whole sequences: the parallel and the chunkwise form."""
+
+from __future__ import annotations
+
+import re
+
+from tensorc.backends.numpy_signature import HeadWriter
+from tensorc.plan import ROW, Keep, Loop, Ref
+
+
+class SequenceWriter(HeadWriter):
+    """Writes the function of a plan over whole sequences, loop by loop."""
+
+    def whole(self) -> list[str]:
+        """The parallel and chunkwise forms."""
+        keywords = self._keywords(None)
+        streams = bool(self.plan.loops)
+        if streams:
+            keywords += ["state=None", "position=0", f"chunk={self.plan.chunk}"]
+        self._signature(self.names.function, [], [*keywords, "dtype=None"])
+        self._prepare(None)
+        self._dtypes()
+        for loop in self.plan.loops:
+            self._loop(loop)
+        self.printer.depth = 1
+        self.printer.block(self.plan.epilogue)
+        self._return()
+        return self.lines
+
+    def _allocate(self, loop: Loop) -> None:
+        """Outputs and kept values that this loop fills."""
+        whole = {k.value: k for k in self.plan.kept}
+        for step in loop.body:
+            if isinstance(step, Keep):
+                shape = ", ".join(self._extent_of(step, k) for k in range(len(step.axes)))
+                dtype = "compute" if step.tensor in whole else "dtype"
+                self.line(f"{self.names.tensor(step.tensor)} = np.empty(batch + ({shape},), {dtype})")
+
+    def _extent_of(self, step: object, k: int) -> str:
+        axis = step.axes[k]  # type: ignore[attr-defined]
+        if axis == ROW:
+            assert self.plan.time is not None
+            return self.printer.size(self.plan.time)
+        if axis.startswith("#"):
+            declared = next(o for o in self.program.outputs if o.name == step.tensor)  # type: ignore[attr-defined]
+            return self.printer.size(declared.axes[k])
+        return self.printer.size(self.printer.extents[axis])
+
+    def _states(self, loop: Loop, number: int) -> None:
+        for k, state in enumerate(loop.states):
+            made = self.printer._new(Ref(state.name, state.axes), [], own=False)
+            made.inputs = frozenset(i.name for i in self.program.inputs)
+            zeros = f"np.zeros({self._state_shape(state.axes)}, compute)"
+            if loop.reverse or len(self.plan.loops) > 1:
+                self.line(f"{made.name} = {zeros}")
+            else:
+                shape = self._state_shape(state.axes)
+                given = f"np.array(np.broadcast_to(state[{number + k}], {shape}), compute)"
+                self.line(f"{made.name} = {zeros} if state is None else {given}")
+
+    def _loop(self, loop: Loop) -> None:
+        printer = self.printer
+        printer.depth, printer.reverse = 1, loop.reverse
+        printer.block(loop.before)
+        self._states(loop, 0)
+        self._allocate(loop)
+        assert self.plan.time is not None
+        time = printer.size(self.plan.time)
+        if loop.setup:
+            self.line("known = None")
+        span = f"range(0, {time}, chunk)"
+        self.line(f"for start in {f'reversed({span})' if loop.reverse else span}:")
+        printer.depth = 2
+        printer.line(f"stop = min(start + chunk, {time})")
+        if loop.reverse:
+            printer.line("window = slice(stop - 1, start - 1 if start else None, -1)")
+        at = len(self.lines)
+        if loop.setup:
+            printer.line("if length != known:")
+            printer.depth = 3
+            printer.line("known = length")
+            printer.block(loop.setup)
+            printer.depth = 2
+        printer.block(loop.body)
+        text = "\n".join(self.lines[at:])
+        if re.search(r"\brows\b", text):
+            order = (
+                "np.arange(position + stop - 1, position + start - 1, -1)"
+                if loop.reverse
+                else "np.arange(position + start, position + stop)"
+            )
+            self.lines.insert(at, "        " + f"rows = {order}")
+        if re.search(r"\blength\b", text):
+            self.lines.insert(at, "        length = stop - start")
+        printer.depth = 1
+
+    def _return(self) -> None:
+        results = [self._result(o.name) for o in self.program.outputs]
+        states = [self.names.value(s.name) for s in self.plan.states]
+        outputs = f"({', '.join(results)},)"
+        if self.plan.loops:
+            single = len(self.plan.loops) == 1 and not self.plan.loops[0].reverse
+            tail = f"({', '.join(states)},)" if states and single else "()"
+            self.line(f"return {outputs}, {tail}")
+        else:
+            self.line(f"return {outputs}")
+
+    def _result(self, name: str) -> str:
+        if name in self.plan.stored:
+            return self.names.tensor(name)
+        ref = dict(self.plan.outputs)[name]
+        declared = next(o for o in self.program.outputs if o.name == name)
+        axes = tuple(f"#{k}" for k in range(len(declared.axes)))
+        text = self.printer._at(ref, axes)
+        shape = "".join(f"{self.printer.size(a)}, " for a in declared.axes)
+        if (
+            self.printer.made[ref.value].inputs >= {i.name for i in self.program.inputs}
+            and self.printer.made[ref.value].own
+        ):
+            return f"_cast({text}, dtype)"
+        return f"np.array(np.broadcast_to({text}, batch + ({shape})), dtype)"

@@ -1,0 +1,138 @@
+"""Printing the tiles of relations: masks, decays between positions, and scans inside a chunk."""
+
+from __future__ import annotations
+
+from tensorc.backends.numpy_base import BasePrinter
+from tensorc.backends.numpy_expr import align
+from tensorc.plan import ROW, GateUse, Ref, ScanTile, Tile
+
+
+class TilePrinter(BasePrinter):
+    """Prints `Tile` and `ScanTile` steps. Only differences of running logarithms are exponentiated."""
+
+    def _tile(self, step: Tile) -> None:
+        features = [a for a in step.out.axes if a not in (step.rows, step.columns)]
+        for use in step.gates:
+            self._use(use.gate)
+        refs = [u.gate for u in step.gates]
+        parts = [self._decay(use, step, features) for use in step.gates]
+        made = self._new(step.out, refs, own=bool(refs))
+        size = self._length(step.rows)
+        if not step.gates:
+            text = f"np.tri({size}, {size}, {-1 if step.strict else 0}, dtype=compute)"
+            self.line(
+                f"{made.name} = {align(text, Ref('', (step.rows, step.columns)), step.out.axes, False)}"
+            )
+            return
+        self.line(f"{made.name} = {' * '.join(parts)}")
+
+    def _mask(self, step: Tile, features: list[str]) -> str:
+        size = self._length(step.rows)
+        late = f"np.arange({size})[:, None{', None' * len(features)}]"
+        early = f"np.arange({size})[:{', None' * len(features)}]"
+        return f"({early} {'<' if step.strict else '<='} {late})"
+
+    def _sums(self, gate: Ref, log: bool, axis: int) -> str:
+        """The variable with a gate's running sums, made once in a block."""
+        sums = self.names.value(f"{gate.value}:sums:{axis}")
+        if sums not in self.running:
+            self.running.add(sums)
+            self.line(f"{sums} = _decay({self.made[gate.value].name}, {log}, {axis})")
+        return sums
+
+    def _decay(self, use: GateUse, step: Tile, features: list[str]) -> str:
+        """One gate's part of a tile."""
+        gate = use.gate
+        if use.constant:
+            return self._constant_decay(use, step, features)
+        axis = gate.axes.index(step.rows) - len(gate.axes)
+        sums = self._sums(gate, use.log, axis)
+        late = sums
+        if not use.inclusive and step.part in ("fine", "left"):
+            late = self.names.value(f"{gate.value}:before:{axis}")
+            if late not in self.running:
+                self.running.add(late)
+                self.line(f"{late} = _before({sums}, {axis})")
+        if step.part == "left":
+            return self._spread(f"_segment({late}, None, compute)", gate, step.out.axes)
+        if step.part == "right":
+            last = ", ".join(
+                ["...", *("slice(-1, None)" if a == step.rows else "slice(None)" for a in gate.axes)]
+            )
+            return self._spread(f"_segment(_at({sums}, ({last})), {sums}, compute)", gate, step.out.axes)
+        if step.part == "through":
+            end = ", ".join(["...", *("-1" if a == step.rows else "slice(None)" for a in gate.axes)])
+            own = tuple(a for a in gate.axes if a != step.rows)
+            return self._spread(f"_segment(_at({sums}, ({end})), None, compute)", Ref("", own), step.out.axes)
+        return self._fine(gate, step, features, late, sums)
+
+    def _fine(self, gate: Ref, step: Tile, features: list[str], late: str, early: str) -> str:
+        """Pairs of positions: differences of the running sums, masked before they are exponentiated."""
+        full = (step.rows, step.columns, *features)
+        moved = (step.rows, *(f for f in features if f in gate.axes))
+        if gate.axes != moved:
+            positions = ", ".join(str(gate.axes.index(a)) for a in moved)
+            late = f"tuple(None if p is None else _permute(p, {positions}) for p in {late})"
+            early = f"tuple(None if p is None else _permute(p, {positions}) for p in {early})"
+        up = self._subscript(moved, full, step.rows, step.rows)
+        down = self._subscript(moved, full, step.rows, step.columns)
+        future = f"_future({self._length(step.rows)}, {step.strict}, {len(features)}, compute)"
+        text = f"_segment(_at({late}, {up}), _at({early}, {down}), compute, {future})"
+        if step.part == "outside":
+            text = f"np.where({self._mask(step, features)}, {text}, compute.type(1))"
+        return self._spread(text, Ref("", full), step.out.axes)
+
+    def _subscript(self, axes: tuple[str, ...], full: tuple[str, ...], rows: str, place: str) -> str:
+        """Where a gate's axes go in a tile: its rows at `place`, its features in order."""
+        marks = ["slice(None)" if a == place or (a in axes and a != rows) else "None" for a in full]
+        return f"(..., {', '.join(marks)})"
+
+    def _spread(self, text: str, ref: Ref, axes: tuple[str, ...]) -> str:
+        return align(text, Ref("", ref.axes), axes, True)
+
+    def _constant_decay(self, use: GateUse, step: Tile, features: list[str]) -> str:
+        """A gate that is the same at every token: powers of it."""
+        mask = self._mask(step, features) if step.part in ("fine", "outside") else None
+        length = self._length(step.rows)
+        back = 0 if use.inclusive else 1
+        steps = {
+            "left": f"np.arange(1 - {back}, {length} + 1 - {back})",
+            "right": f"np.arange({length} - 1, -1, -1)",
+            "through": f"np.asarray({length})",
+            "fine": f"(np.arange({length})[:, None] - np.arange({length}) - {back})",
+            "outside": f"(np.arange({length})[:, None] - np.arange({length}) - {back})",
+        }[step.part]
+        own = [a for a in step.out.axes if a in (step.rows, step.columns)]
+        exponent = align(steps, Ref("", tuple(own)), step.out.axes, False)
+        base = self._at(use.gate, step.out.axes)
+        if mask is None:
+            count = f"{exponent}.astype(compute)"
+        else:
+            count = f"np.maximum({exponent}, 0).astype(compute)"
+        text = f"np.exp({base} * {count})" if use.log else f"np.power({base}, {count})"
+        if step.part == "outside":
+            return f"np.where({mask}, {text}, compute.type(1))"
+        return text if mask is None else f"np.where({mask}, {text}, compute.type(0))"
+
+    def _scantile(self, step: ScanTile) -> None:
+        for ref in (step.writes, step.state, *(u.gate for u in step.gates)):
+            self._use(ref)
+        axis = -len(step.out.axes) + step.out.axes.index(ROW)
+        gate = "None"
+        if step.gates:
+            gate = " * ".join(self._gate_value(u, step.out.axes) for u in step.gates)
+        made = self._new(step.out, [step.writes, step.state, *(u.gate for u in step.gates)])
+        state = self._at(step.state, [a for a in step.out.axes if a != ROW])
+        self.line(f"{made.name} = _scan({self._at(step.writes, step.out.axes)}, {gate}, {state}, {axis})")
+        if step.strict:
+            cut = ", ".join(["...", *(":-1" if a == ROW else ":" for a in step.out.axes)])
+            row = ", ".join(["...", *("None" if a == ROW else ":" for a in step.out.axes)])
+            full = f"np.broadcast_to({state}[{row}], {made.name}[..., :1{', :' * (-axis - 1)}].shape)"
+            self.line(f"{made.name} = np.concatenate([{full}, {made.name}[{cut}]], axis={axis})")
+            inclusive = [self._gate_value(u, step.out.axes) for u in step.gates if u.inclusive]
+            if inclusive:
+                self.line(f"{made.name} = {made.name} * {' * '.join(inclusive)}")
+
+    def _gate_value(self, use: GateUse, axes: tuple[str, ...]) -> str:
+        text = self._at(use.gate, axes)
+        return f"np.exp({text})" if use.log else text
