@@ -107,8 +107,10 @@ class _Resolver(Subscripts):
                 return Group(self.number(body), node.span)
             case Truth(body=body):
                 return self.number(body)
-            case Add() | Mul() | Div() | FloorDiv() | Mod():
-                return self.chain(node)
+            case Add():
+                return self.sum(node)
+            case Mul() | Div() | FloorDiv() | Mod():
+                return self.product(node)
             case Neg(operand=operand):
                 return Neg(self.number(operand), span=node.span)
             case Pow():
@@ -131,21 +133,28 @@ class _Resolver(Subscripts):
             )
         raise TypeError(f"not an expression: {node!r}")
 
-    def chain(self, node: Any) -> Any:
-        """A left-nested chain of + or of * / // %, without recursion along the chain."""
-        kinds = (Add,) if isinstance(node, Add) else (Mul, *QUOTIENTS)
-        chain = []
-        while isinstance(node, kinds):
-            chain.append(node)
-            node = _first(node)
-        result = self.number(node)
-        for link in reversed(chain):
-            if isinstance(link, QUOTIENTS):
+    def sum(self, node: Add) -> Add:
+        """A sum; left-nested ones are one, taken apart without recursion."""
+        links, first = [node], node.terms[0]
+        while isinstance(first, Add):
+            links.append(first)
+            first = first.terms[0]
+        rest = [self.number(term) for link in reversed(links) for term in link.terms[1:]]
+        return Add((self.number(first), *rest), span=node.span)
+
+    def product(self, node: Mul | Div | FloorDiv | Mod) -> Any:
+        """A left-nested chain of * / // %, without recursion along it."""
+        links: list[Mul | Div | FloorDiv | Mod] = []
+        first: Any = node
+        while isinstance(first, (Mul, *QUOTIENTS)):
+            links.append(first)
+            first = first.factors[0] if isinstance(first, Mul) else first.numerator
+        result = self.number(first)
+        for link in reversed(links):
+            if isinstance(link, Mul):
+                result = Mul((result, *map(self.number, link.factors[1:])), span=link.span)
+            else:
                 result = type(link)(result, self.number(link.denominator), span=link.span)
-                continue
-            kind = Add if isinstance(link, Add) else Mul
-            rest = link.terms[1:] if isinstance(link, Add) else link.factors[1:]
-            result = kind((result, *(self.number(part) for part in rest)), span=link.span)
         return result
 
     def name(self, node: Name) -> Any:
@@ -220,8 +229,8 @@ class _Resolver(Subscripts):
                 if bare[0] and bare[1]:
                     self.out.compared.append((bare[0], bare[1]))
                 return Compare(op, left, right, span=node.span)
-            case And(parts=parts) | Or(parts=parts):
-                return self.junction(node, parts, where)
+            case And() | Or():
+                return self.junction(node, where)
             case Not(part=part):
                 return Not(self.condition(part, where), span=node.span)
         self.number(node)
@@ -232,11 +241,18 @@ class _Resolver(Subscripts):
             f"Write a comparison, such as {shown} != 0.",
         )
 
-    def junction(self, node: And | Or, parts: tuple[Any, ...], where: str) -> Any:
+    def junction(self, node: And | Or, where: str) -> Any:
+        """`and` or `or`, those of the same kind inside it taken apart, without recursion along a chain."""
         flat: list[Any] = []
-        for part in parts:
-            inner = self.condition(part, where)
-            flat += inner.parts if isinstance(inner, type(node)) else (inner,)
+        stack: list[Any] = [node]
+        while stack:
+            part = stack.pop()
+            while isinstance(part, (Group, Truth)):
+                part = part.body
+            if isinstance(part, type(node)):
+                stack.extend(reversed(part.parts))
+            else:
+                flat.append(self.condition(part, where))
         return replace(node, parts=tuple(flat))
 
     def choice(self, node: Any) -> Any:
@@ -247,12 +263,6 @@ class _Resolver(Subscripts):
         if isinstance(inner, CONDITIONS):
             return self.condition(inner, "where")
         return Compare("!=", self.number(node), Const(0), span=getattr(inner, "span", None))
-
-
-def _first(node: Any) -> Any:
-    if isinstance(node, Add):
-        return node.terms[0]
-    return node.factors[0] if isinstance(node, Mul) else node.numerator
 
 
 def bare_index(node: Any) -> str:

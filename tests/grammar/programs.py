@@ -156,7 +156,7 @@ def contractions(draw: st.DrawFn, scope: tuple[str, ...], binds: list[str], tens
         factors.append(Call("exp", (read,)) if wrap == 0 else Pow(read, Const(2)) if wrap == 1 else read)
     product: Expr = Mul(tuple(factors))
     if draw(st.integers(0, 3)) == 0:
-        product = Div(product, draw(exprs(scope, tensors, 1)))
+        product = Div(product, draw(exprs((*scope, *binds), tensors, 1)))
     return Reduce("sum", tuple(map(bind, binds)), (), product)
 
 

@@ -259,3 +259,36 @@ def test_a_program_with_one_character_changed(seed: int) -> None:
     if isinstance(result, Program):
         assert parse(print_program(result)) == result
         assert sum(1 for equation in result.equations for _ in walk(equation.body)) < 200
+
+
+@pytest.mark.parametrize("kind", ["sum", "product", "and", "quotient", "function"])
+def test_deep_traces(kind: str) -> None:
+    """A loop in Python nests deeper than text can; a chain of one operator is flat."""
+    from tensorc.grammar.lowering import lower
+    from tensorc.grammar.syntax import Assignment, Declaration, Definition, Name
+    from tensorc.ir import Add, And, Call, Compare, Const, Div, Iverson, Mul, Read, extent
+
+    body: object = Read("x", (Name("i"),))
+    condition: object = Compare("<", Name("i"), Const(3))
+    for _ in range(3000):
+        if kind == "sum":
+            body = Add((body, Const(1)))  # type: ignore[arg-type]
+        elif kind == "product":
+            body = Mul((body, Const(1)))  # type: ignore[arg-type]
+        elif kind == "quotient":
+            body = Div(body, Const(1))  # type: ignore[arg-type]
+        elif kind == "function":
+            body = Call("exp", (body,))  # type: ignore[arg-type]
+        else:
+            condition = And((condition, Compare("<", Name("i"), Const(3))))  # type: ignore[arg-type]
+            body = Iverson(condition)  # type: ignore[arg-type]
+    axes = (extent("n"),)
+    definition = Definition(
+        "f", (Declaration("x", axes),), (), (Declaration("y", axes),), (Assignment("y", (Name("i"),), body),)
+    )
+    if kind in ("quotient", "function"):
+        with pytest.raises(LanguageError, match="operations deep") as caught:
+            lower([definition])
+        assert caught.value.line is None
+    else:
+        assert depth(lower([definition])) <= 4
