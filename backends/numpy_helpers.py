@@ -122,9 +122,10 @@ def _scan(x, gate, state, axis):
         return out
     gates = np.moveaxis(np.broadcast_to(gate, shape), axis, 0)
     before = state
-    for row, decay, write in zip(rows, gates, writes, strict=True):
-        np.multiply(decay, before, out=row)
-        row += write
+    for t in range(len(rows)):
+        row = rows[t, ...]
+        np.multiply(gates[t], before, out=row)
+        row += writes[t]
         before = row
     return out
 

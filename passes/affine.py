@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from tensorc.ir import Add, And, Compare, Cond, Const, Expr, Index, Mul, Neg
+from tensorc.ir import Add, And, Compare, Cond, Const, Expr, Index, Mul, Neg, Not
 
 FLIP = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
@@ -81,6 +82,15 @@ def as_order(condition: Cond) -> tuple[str, str, str] | None:
     if k == 1 and strict:
         return early, late, "<="
     return None
+
+
+def negated(condition: Cond) -> Cond:
+    """The comparison that "not" of a comparison of positions is; anything else as it stands."""
+    opposite = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+    if isinstance(condition, Not) and isinstance(condition.part, Compare) and condition.part.op in opposite:
+        if as_order(condition.part) is not None:
+            return replace(condition.part, op=opposite[condition.part.op])
+    return condition
 
 
 def conjuncts(conditions: Iterable[Cond]) -> list[Cond]:

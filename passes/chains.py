@@ -151,19 +151,25 @@ def _normalise(term: Term, outputs: frozenset[str]) -> list[Term | None] | None:
 
 
 def _implied(term: Term, relation: Dense, graph: nx.DiGraph) -> list[Term | None]:
-    """A decay without an order of its own, where the other relations imply one."""
+    """A decay without an order of its own: the other relations imply one, or it is split into both."""
     decay = relation.decay
     rest = tuple(r for r in term.relations if r is not relation)
-    if (
-        decay is not None
-        and {decay.early, decay.late} <= set(graph)
-        and nx.has_path(graph, decay.early, decay.late)
-    ):
-        paths = nx.all_simple_paths(graph, decay.early, decay.late)
+    if decay is None:
+        raise NoScan(*relation.why_not())
+    early, late = decay.early, decay.late
+    known = {early, late} <= set(graph)
+    if known and nx.has_path(graph, early, late):
+        paths = nx.all_simple_paths(graph, early, late)
         strict = any(graph.edges[e]["order"].strict for p in paths for e in zip(p, p[1:], strict=False))
-        met = relation.meet(Order(decay.early, decay.late, strict))
+        met = relation.meet(Order(early, late, strict))
         if met is not None:
             return [merge(replace(term, relations=(*rest, met)))]
+    elif relation.factor is None:
+        # A product of no gates is 1: D = [early <= late] D + [late < early].
+        if known and nx.has_path(graph, late, early) and not (decay.with_early and decay.with_late):
+            return [merge(replace(term, relations=rest))]
+        before = merge(replace(term, relations=(*term.relations, Order(early, late))))
+        return [before, merge(replace(term, relations=(*rest, Order(late, early, strict=True))))]
     raise NoScan(*relation.why_not())
 
 

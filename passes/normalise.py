@@ -39,7 +39,7 @@ from tensorc.ir import (
     substitute,
     walk,
 )
-from tensorc.passes.affine import as_order, conjuncts
+from tensorc.passes.affine import as_order, conjuncts, negated
 from tensorc.passes.decays import Range, gate_of_difference, gate_range
 from tensorc.passes.records import Log
 from tensorc.passes.relation import Gate
@@ -311,7 +311,7 @@ class Normaliser:
                 if free_indices(condition)
                 else [Term(Iverson(condition))]
             )
-        order = as_order(condition)
+        order = as_order(negated(condition))
         if order is not None and order[2] != "==":
             return [Term(relations=(Order(order[0], order[1], order[2] == "<"),))]
         if len(pair) > 2:

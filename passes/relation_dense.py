@@ -76,7 +76,7 @@ class Dense(Relation):
     def why_not(self) -> tuple[str, str]:
         if self.decay is not None:
             return (
-                f"a decay between {self.early} and {self.late} without an order is 1 on one side",
+                f"a power of {self.late} - {self.early} has no scan where {self.late} may come first",
                 f"bound the sum, e.g. {self.early} <= {self.late}",
             )
         return (
