@@ -12,11 +12,10 @@ from tensorc.backends.numpy_base import Made
 from tensorc.backends.numpy_contract import ContractPrinter
 from tensorc.backends.numpy_expr import align, compared
 from tensorc.backends.numpy_tiles import TilePrinter
-from tensorc.ir import Add, Expr, Index, Mul, Node, Read, Size, walk
+from tensorc.ir import Add, Expr, Index, Mul, Node, Read, Size
 from tensorc.plan import (
     HERE,
     ROW,
-    Contract,
     Fill,
     Fold,
     Gather,
@@ -26,11 +25,10 @@ from tensorc.plan import (
     Normalise,
     Recur,
     Ref,
-    ScanTile,
     Step,
-    Tile,
     Update,
 )
+from tensorc.plan_io import expression_reads, step_inputs
 
 FOLDS = {
     "sum": ("np.add", "0"),
@@ -47,7 +45,8 @@ class StepPrinter(ContractPrinter, TilePrinter):
         """Print steps; how often each value is used decides what is overwritten."""
         self.running = set()
         for step in steps:
-            for ref in step_inputs(step):
+            repeat = 2 if isinstance(step, Recur) else 1  # a value of outside lives through every turn
+            for ref in step_inputs(step) * repeat:
                 self.uses[ref.value] = self.uses.get(ref.value, 0) + 1
         for step in steps:
             self.comment(step)
@@ -110,7 +109,7 @@ class StepPrinter(ContractPrinter, TilePrinter):
         return ", ".join(["...", *("t" if s == Size(HERE) else ":" for s in step.subscripts)])
 
     def _map(self, step: Map) -> None:
-        refs = _reads(step.expr)
+        refs = expression_reads(step.expr)
         last = [self._use(r) for r in refs]
         target = self._overwrite(step.expr, step.out, refs, last)
         if target is not None:
@@ -146,7 +145,7 @@ class StepPrinter(ContractPrinter, TilePrinter):
         return None
 
     def _fold(self, step: Fold) -> None:
-        refs = [r for n in (step.body, *step.domain) for r in _reads(n)]
+        refs = [r for n in (step.body, *step.domain) for r in expression_reads(n)]
         for ref in refs:
             self._use(ref)
         full = (*step.out.axes, *step.over)
@@ -164,14 +163,14 @@ class StepPrinter(ContractPrinter, TilePrinter):
         shape = ", ".join(self._length(a) for a in full)
         text = self.printer.value(body, full)
         spread = f"_spread({text}, ({shape},), compute)"
-        if {a for r in _reads(body) for a in r.axes} >= set(full):
+        if {a for r in expression_reads(body) for a in r.axes} >= set(full):
             spread = text
         mask = " & ".join(self.printer.condition(c, full) for c in domain) or "True"  # type: ignore[arg-type]
         axis = tuple(range(-count, 0))
         return spread, mask, str(axis)
 
     def _normalise(self, step: Normalise) -> None:
-        refs = [r for n in (step.body, *step.domain) for r in _reads(n)]
+        refs = [r for n in (step.body, *step.domain) for r in expression_reads(n)]
         for ref in refs:
             self._use(ref)
         full = (*(a for a in step.out.axes if a not in step.over), *step.over)
@@ -218,40 +217,6 @@ class StepPrinter(ContractPrinter, TilePrinter):
             return
         where = self.rows(len(step.axes), step.axes.index(ROW))
         self.line(f"{tensor}[{where}] = {value}")
-
-
-def _reads(node: Node) -> list[Ref]:
-    return [
-        Ref(n.tensor, tuple(s.name for s in n.subscripts))  # type: ignore[union-attr]
-        for n in walk(node)
-        if isinstance(n, Read)
-    ]
-
-
-def step_inputs(step: Step) -> list[Ref]:
-    """The values a step reads, once for each time."""
-    match step:
-        case Gather(source=source):
-            return [source]
-        case Map(expr=expr):
-            return _reads(expr)
-        case Contract(left=left, right=right):
-            return [left] if right is None else [left, right]
-        case Tile(gates=gates):
-            return [g.gate for g in gates]
-        case ScanTile():
-            return [step.writes, step.state, *(g.gate for g in step.gates)]
-        case Fold() | Normalise():
-            return [r for n in (step.body, *step.domain) for r in _reads(n)]
-        case Fill(row=row):
-            return [row]
-        case Update():
-            return [step.addend] if step.through is None else [step.through, step.addend]
-        case Keep(value=value):
-            return [value]
-        case Recur(steps=steps):
-            return [r for s in steps for r in step_inputs(s)] * 2
-    return []
 
 
 def given_values(steps: Iterable[Step]) -> frozenset[str]:

@@ -38,14 +38,9 @@ from tensorc.passes.terms import Sum, Term, extents_of, rename_term, scaled, tim
 from tensorc.plan import HERE, Fill, GateUse, Load, Plan, Recur, Ref, Tile, Why, span_line
 
 
-def parallel_plan(
-    program: Program, time: Extent | None, sizes: Mapping[str, int], expand: bool, log: Log
-) -> Plan:
-    """The parallel plan for these sizes; `expand`: polynomials of pairs are multiplied out."""
-    return _Parallel(program, time, sizes, expand, log).plan()
+class Parallel:
+    """Builds the parallel plan of a program for given sizes."""
 
-
-class _Parallel:
     def __init__(
         self, program: Program, time: Extent | None, sizes: Mapping[str, int], expand: bool, log: Log
     ) -> None:

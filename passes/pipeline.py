@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tensorc.check import check_plan, check_program, enabled
 from tensorc.ir import Extent, Program
 from tensorc.passes.blockwise import schedule
 from tensorc.passes.chunkwise import Chunkwise
 from tensorc.passes.linear import NotLinear, stage_graph
-from tensorc.passes.parallel import parallel_plan
+from tensorc.passes.parallel import Parallel
 from tensorc.passes.records import Log
 from tensorc.passes.recurrent import Recurrent
 from tensorc.passes.stages import Graph
@@ -32,7 +33,7 @@ def chunkwise_plan(
     program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int], chunk: int
 ) -> Plan:
     """The chunkwise form. The sizes and the chunk decide orders, never a state."""
-    return Chunkwise(program, graph, time, sizes, chunk).plan()
+    return _checked(Chunkwise(program, graph, time, sizes, chunk).plan())
 
 
 def recurrent_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int]) -> Plan:
@@ -49,7 +50,22 @@ def recurrent_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[
     for output in program.outputs:
         if time not in output.axes:
             raise NotLinear(f"the output {output.name} has no time axis", "use form='chunkwise'", None)
-    return Recurrent(program, graph, time, sizes, 1).plan()
+    return _checked(Recurrent(program, graph, time, sizes, 1).plan())
+
+
+def parallel_plan(
+    program: Program, time: Extent | None, sizes: Mapping[str, int], expand: bool, log: Log
+) -> Plan:
+    """The parallel form for these sizes; `expand`: polynomials of pairs are multiplied out."""
+    if enabled():
+        check_program(program)
+    return _checked(Parallel(program, time, sizes, expand, log).plan())
+
+
+def _checked(plan: Plan) -> Plan:
+    if enabled():
+        check_plan(plan)
+    return plan
 
 
 __all__ = [

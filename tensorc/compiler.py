@@ -32,9 +32,9 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
 ) -> Operator:
     """Compile a program to an operator.
 
-    `source` is a path, program text, a `Program`, or a function under `tensorc.jit`; `name` chooses among several programs of one text.
-    `form` is "parallel", "chunkwise", "recurrent", or "auto" (the cheapest for the sizes of each call).
-    `time` names the time axis where the program leaves it open; `sizes` overrides defaults of the
+    `source` is a path, program text, a `Program`, or a function under `tensorc.jit`; `name` chooses among
+    several programs of one text. `form` is "parallel", "chunkwise", "recurrent", or "auto" (the cheapest
+    for the sizes of each call). `time` names the time axis where the program leaves it open; `sizes` overrides defaults of the
     signature and gives sizes that the inputs do not show. The operator takes arrays in signature order,
     leading batch dimensions broadcasting.
 
@@ -56,9 +56,10 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
     if isinstance(source, str | Path):
         program = parse_source(source, name)
     else:
-        program = getattr(source, "program", source)  # what jit returns has its program
-        if not isinstance(program, Program):
+        found = source if isinstance(source, Program) else getattr(source, "program", None)
+        if not isinstance(found, Program):
             raise TensorcError(f"A program is a path, text or a Program, not {type(source).__name__}.")
+        program = found
     if not isinstance(source, str | Path) and name not in (None, program.name):
         raise LanguageError(f"The program is {program.name}, not {name}.", hint="Leave name= out.")
     if form not in FORMS:

@@ -1,8 +1,12 @@
-"""The one option of the tests."""
+"""The one option of the tests; invariants of programs and plans are checked in all of them."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+os.environ["TENSORC_CHECK"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
