@@ -149,7 +149,8 @@ def _apply(equation: Equation, bodies: dict[str, Equation], everywhere: bool) ->
                 body: Any = substitute(source.body, marks)
                 body = rename_apart(body, taken)
                 into = {f"%{b.name}": s for b, s in zip(source.left, node.subscripts, strict=True)}
-                return substitute(body, into)
+                inlined: Node = substitute(body, into)
+                return inlined
         inside = isinstance(node, Mul | Neg | Add | Div) and linear
         inside = inside or (isinstance(node, Reduce) and node.op == "sum")
         return rebuild(node, lambda c: visit(c, inside))

@@ -97,7 +97,7 @@ class Normaliser:
         """Normalise one equation; its definitions are appended."""
         self.taken = {b.name for b in left} | {n.name for n in walk(body) if isinstance(n, Index)}
         free = {b.name for b in left}
-        body = rename_apart(body, free | set())  # type: ignore[assignment]
+        body = rename_apart(body, free)
         self.extents = extents_of(left, body)
         self.taken |= set(self.extents)
         self.target, self.span = target, span
@@ -253,7 +253,7 @@ class Normaliser:
         for _ in range(p):
             copy = rename_apart(base, self.taken)
             self.extents |= extents_of((), copy)
-            copies.append(self.products(copy))  # type: ignore[arg-type]
+            copies.append(self.products(copy))
         return self._distribute(copies)
 
     def _separate_exp(self, argument: Expr) -> list[Term] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from tensorc.ir import (
     Bind,
+    Extent,
     Index,
     Node,
     Program,
@@ -49,7 +51,7 @@ def check_program(program: Program) -> None:
 def _check_node(
     node: Node,
     scope: dict[str, Bind],
-    axes: dict[str, object],
+    axes: Mapping[str, tuple[Extent, ...]],
     defined: set[str],
     sizes: set[str],
     where: str,

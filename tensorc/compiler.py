@@ -34,9 +34,9 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
 
     `source` is a path, program text, a `Program`, or a function under `tensorc.jit`; `name` chooses among
     several programs of one text. `form` is "parallel", "chunkwise", "recurrent", or "auto" (the cheapest
-    for the sizes of each call). `time` names the time axis where the program leaves it open; `sizes` overrides defaults of the
-    signature and gives sizes that the inputs do not show. The operator takes arrays in signature order,
-    leading batch dimensions broadcasting.
+    for the sizes of each call). `time` names the time axis where the program leaves
+    it open; `sizes` overrides defaults of the signature and gives sizes that the inputs do not show. The
+    operator takes arrays in signature order, leading batch dimensions broadcasting.
 
     Raises `LanguageError` for a malformed program, `FormError` for a form it does not have,
     `BackendError` for a backend that does not exist.
