@@ -139,8 +139,9 @@ class _Resolver(Subscripts):
         while isinstance(first, Add):
             links.append(first)
             first = first.terms[0]
-        rest = [self.number(term) for link in reversed(links) for term in link.terms[1:]]
-        return Add((self.number(first), *rest), span=node.span)
+        terms = [self.number(first)]
+        terms += [self.number(term) for link in reversed(links) for term in link.terms[1:]]
+        return Add(tuple(terms), span=node.span)
 
     def product(self, node: Mul | Div | FloorDiv | Mod) -> Any:
         """A left-nested chain of * / // %, without recursion along it."""
