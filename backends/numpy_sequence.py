@@ -81,6 +81,8 @@ class SequenceWriter(HeadWriter):
             printer.line("known = length")
             printer.block(loop.setup)
             printer.depth = 2
+        for made in printer.made.values():
+            made.own = False  # the next chunk needs it again
         printer.block(loop.body)
         text = "\n".join(self.lines[at:])
         if re.search(r"\brows\b", text):
