@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from tensorc.ir import Add, Expr, Index, Read
 from tensorc.passes.emit import BODY
-from tensorc.passes.order import best_order
 from tensorc.passes.realise import Realiser, rule
 from tensorc.passes.stages import Memory, Stage
 from tensorc.plan import COLUMN, ROW, GateUse, Ref, ScanTile, Step, Update
@@ -39,10 +38,10 @@ class Chunkwise(Realiser):
         gates = self.gates(memory, node.inclusive)
         relabelled = [GateUse(_relabel(g.gate, names), g.log, g.inclusive, g.constant) for g in gates]
         local = [_relabel(w, self._inner(writes, names, items)) for w in writes]
-        if self._carried(items, local, relabelled, out, node):
-            return self._scan(node, memory, items, gates, names, out)
         fine = self.emitter.tile("fine", node.strict, relabelled, rule(node.why, "split: same chunk"))
         assert fine is not None
+        if self._carried(items, [*local, fine], relabelled, out, node):
+            return self._scan(node, memory, items, gates, names, out)
         left = self.emitter.tile("left", node.strict, relabelled, rule(node.why, "split: earlier chunks"))
         within = self.emitter.product([*items, *local, fine], out, rule(node.why, "within the chunk"))
         state = Ref(node.state.value, node.state.axes)
@@ -77,35 +76,27 @@ class Chunkwise(Realiser):
         return result
 
     def _carried(
-        self, items: list[Ref], writes: list[Ref], gates: list[GateUse], out: list[str], node: Stage
+        self, items: list[Ref], pairs: list[Ref], gates: list[GateUse], out: list[str], node: Stage
     ) -> bool:
-        """Whether a scan of every token's state is cheaper than pairs of tokens."""
-        from tensorc.passes.order import Operand
-
-        sizes = {a: max(1, self.emitter.sizes[a]) for r in (*items, *writes) for a in r.axes}
-        sizes |= {a: max(1, self.emitter.sizes[a]) for a in node.state.axes} | {
-            ROW: self.chunk,
-            COLUMN: self.chunk,
-        }
+        """Whether a scan of every token's state is cheaper than pairs of tokens. `pairs` are the writes at
+        the other position of a pair, and the fine tile."""
+        if not items:
+            return True
         features = {a for g in gates for a in g.gate.axes if a != ROW}
-        pair = [Operand(frozenset(r.axes)) for r in (*items, *writes)]
-        pair.append(Operand(frozenset({ROW, COLUMN} | features)))
-        present = frozenset().union(*(o.indices for o in pair))
-        within = best_order(pair, frozenset(out) & present, sizes).multiply_adds
-        if features:
-            within *= 2
-        width = self.chunk
-        for axis in node.state.axes:
-            width *= sizes[axis]
-        seen = [Operand(frozenset(r.axes)) for r in items]
-        seen.append(Operand(frozenset({ROW, *node.state.axes})))
-        read = best_order(seen, frozenset(out), sizes).multiply_adds
-        once = [Operand(frozenset(r.axes)) for r in items] + [Operand(frozenset(node.state.axes))]
-        before = best_order(
-            once, frozenset(out) & frozenset().union(*(o.indices for o in once)), sizes
-        ).multiply_adds
+        within = self._multiply_adds([*items, *pairs], out) * (2 if features else 1)
+        state = Ref(node.state.value, node.state.axes)
+        earlier = self._multiply_adds([state, *items], out)
+        each = Ref("", (ROW, *node.state.axes))
+        read = self._multiply_adds([each, *items], out)
+        width = 1
+        for axis in each.axes:
+            width *= max(1, self.emitter.sizes[axis])
         passes = 3 if gates else 2
-        return bool(not items) or ELEMENTWISE * (passes * width + read) < within + before
+        return ELEMENTWISE * (passes * width + read) < within + earlier
+
+    def _multiply_adds(self, refs: list[Ref], out: list[str]) -> int:
+        present = _all(refs)
+        return self.emitter.order(refs, frozenset(a for a in out if a in present)).multiply_adds
 
     def _scan(
         self,

@@ -58,7 +58,7 @@ class Emitter:
         self.steps: dict[int, list[Step]] = {CONSTANT: [], SETUP: [], BODY: []}
         self.level: dict[str, int] = {}
         self.known: dict[object, Ref] = {}
-        self.products: dict[object, tuple[str, tuple[int, ...]]] = {}
+        self.products: dict[object, list[tuple[str, tuple[int, ...]]]] = {}
         self.flops = 0
 
     # -- steps -----------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class Emitter:
         sizes = {a: max(1, self.sizes[a]) for r in items for a in r.axes}
 
         def known(subset: list[int], kept: frozenset[str]) -> bool:
-            return _key([items[k] for k in subset], kept)[0] in self.products
+            return self._known([items[k] for k in subset], kept) is not None
 
         return best_order(operands, out, sizes, known=known if self.products else None)
 
@@ -115,18 +115,34 @@ class Emitter:
             return self.add(Contract(out, ref, None, why), [ref])
         assert isinstance(tree, Join)
         members = [items[k] for k in _leaves(tree)]
-        key, labels = _key(members, tree.indices)
-        if key in self.products:
-            value, numbers = self.products[key]
-            return Ref(value, tuple(labels[n] for n in numbers))
+        known = self._known(members, tree.indices)
+        if known is not None:
+            if set(known.axes) == tree.indices:
+                return known
+            summed = self.fresh([a for a in known.axes if a in tree.indices])
+            return self.add(Contract(summed, known, None, why), [known])
         left, right = self._emit(tree.left, items, why), self._emit(tree.right, items, why)
         axes = _result_axes(left, right, tree.indices)
         if set(wanted) == set(axes) and _natural(left, right, wanted):
             axes = wanted
         out = self.fresh(axes)
         result = self.add(Contract(out, left, right, why), [left, right])
-        self.products[key] = (result.value, tuple(labels.index(a) for a in result.axes))
+        key, labels = _key(members)
+        numbers = tuple(labels.index(a) for a in result.axes)
+        self.products.setdefault(key, []).append((result.value, numbers))
         return result
+
+    def _known(self, items: Sequence[Ref], kept: frozenset[str]) -> Ref | None:
+        """A product made before: with the labels asked for, or with more, to be summed."""
+        key, labels = _key(items)
+        wider = None
+        for value, numbers in self.products.get(key, ()):
+            axes = tuple(labels[n] for n in numbers)
+            if set(axes) == kept:
+                return Ref(value, axes)
+            if set(axes) > kept:
+                wider = Ref(value, axes)
+        return wider
 
     # -- pointwise -------------------------------------------------------------------------------------
 
@@ -224,12 +240,12 @@ def _leaves(tree: Tree) -> list[int]:
     return _leaves(tree.left) + _leaves(tree.right)
 
 
-def _key(items: Sequence[Ref], kept: frozenset[str]) -> tuple[object, list[str]]:
+def _key(items: Sequence[Ref]) -> tuple[object, list[str]]:
     """A product's identity up to the names of labels, and the labels by number."""
     numbers: dict[str, int] = {}
     ordered = sorted(items, key=lambda r: (r.value, r.axes))
     marked = tuple((r.value, tuple(numbers.setdefault(a, len(numbers)) for a in r.axes)) for r in ordered)
-    return (marked, frozenset(numbers[a] for a in kept if a in numbers)), list(numbers)
+    return marked, list(numbers)
 
 
 def _natural(left: Ref, right: Ref, wanted: tuple[str, ...]) -> bool:

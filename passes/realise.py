@@ -16,6 +16,7 @@ from tensorc.passes.emit import BODY, CONSTANT, SETUP, Emitter
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Stage, Tensor, Value
 from tensorc.plan import COLUMN, HERE, ROW, Keep, Load, Loop, Plan, Ref, State, Step, Why
+from tensorc.plan_io import step_inputs, step_outputs
 
 Bound = tuple[str, tuple[int, ...]]
 
@@ -108,10 +109,23 @@ class Realiser(ABC):
             self._make(node)
         updates = [step for memory in part.memories for step in self.update(memory)]
         keeps = self._keeps(part, k, stored)
-        steps = self.emitter.steps
+        steps = self._live(keeps + updates)
         states = tuple(State(m.name, m.axes, m.why) for m in part.memories)
         body = (*steps[BODY], *keeps, *updates) if part.nodes or part.memories or keeps else ()
         return Loop(bool(part.reverse), states, tuple(steps[CONSTANT]), tuple(steps[SETUP]), body)
+
+    def _live(self, ends: list[Step]) -> dict[int, list[Step]]:
+        """The steps that something needs: the ends of the loop, later loops, or the outputs."""
+        needed = {ref.value for step in ends for ref in step_inputs(step)}
+        needed |= {value for value, _ in self.final.values()}
+        kept: dict[int, list[Step]] = {}
+        for level in (BODY, SETUP, CONSTANT):
+            kept[level] = []
+            for step in reversed(self.emitter.steps[level]):
+                if any(ref.value in needed for ref in step_outputs(step)):
+                    kept[level].insert(0, step)
+                    needed |= {ref.value for ref in step_inputs(step)}
+        return kept
 
     def _keeps(self, part: Pass, k: int, stored: list[str]) -> list[Step]:
         """Outputs and values for later loops that this loop has the rows of."""
