@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import networkx as nx
 
-from tensorc.ir import Expr, Extent
+from tensorc.ir import Expr, Extent, free_indices
 from tensorc.passes.relation import Relation, Scan
 from tensorc.passes.relation_dense import Dense
 from tensorc.passes.relation_order import Decay, Order
-from tensorc.passes.terms import Term, rename_term
+from tensorc.passes.terms import ONE, Term, rename_term, times
 
 MOST_TERMS = 64
 
@@ -67,6 +67,7 @@ def merge(term: Term) -> Term | None:
             for b in range(len(relations)):
                 met = relations[a].meet(relations[b]) if a != b else None
                 if met is not None:
+                    term = _scaled(term, relations[a])
                     relations = [r for k, r in enumerate(relations) if k not in (a, b)] + [met]
                     term, changed = replace(term, relations=tuple(relations)), True
                     break
@@ -79,6 +80,15 @@ def merge(term: Term) -> Term | None:
         return None
     first, others = cycle[0].early, {r.early for r in cycle} - {cycle[0].early}
     return _equal(term, {o: first for o in others})
+
+
+def _scaled(term: Term, relation: Relation) -> Term:
+    """The term times what a decay leaves over when it becomes part of an order."""
+    if not isinstance(relation, Dense) or relation.scale == ONE:
+        return term
+    if free_indices(relation.scale):
+        return replace(term, factors=(*term.factors, relation.scale))
+    return replace(term, scale=times(term.scale, relation.scale))
 
 
 def _order_cycle(term: Term) -> list[Order] | None:
@@ -115,6 +125,8 @@ def _equal(term: Term, names: dict[str, str]) -> Term | None:
             if relation.strict:
                 return None
             factors += [d.gate.at(relation.late) for d in relation.decays if d.with_early and d.with_late]
+        elif isinstance(relation, Dense):
+            factors += relation.diagonal()
         else:
             raise NoScan(*relation.why_not())
     return merge(replace(term, relations=tuple(kept), factors=tuple(factors)))
@@ -163,7 +175,7 @@ def _implied(term: Term, relation: Dense, graph: nx.DiGraph) -> list[Term | None
         strict = any(graph.edges[e]["order"].strict for p in paths for e in zip(p, p[1:], strict=False))
         met = relation.meet(Order(early, late, strict))
         if met is not None:
-            return [merge(replace(term, relations=(*rest, met)))]
+            return [merge(replace(_scaled(term, relation), relations=(*rest, met)))]
     elif relation.factor is None:
         # A product of no gates is 1: D = [early <= late] D + [late < early].
         if known and nx.has_path(graph, late, early) and not (decay.with_early and decay.with_late):

@@ -338,10 +338,14 @@ class Normaliser:
             gate = Gate(self._lift_gate(gate.value), gate.log)
         decayed = replace(found.decayed, gate=gate)
         relation = Dense(
-            decayed.early, decayed.late, decay=decayed, factor=found.factor, only_strict=found.only_strict
+            decayed.early,
+            decayed.late,
+            decay=decayed,
+            factor=found.factor,
+            scale=found.scale,
+            only_strict=found.only_strict,
         )
-        terms = [Term(relations=(relation,))]
-        return self._distribute([terms, [self.factor(found.scale)]]) if found.scale != ONE else terms
+        return [Term(relations=(relation,))]
 
     def _lift_gate(self, value: Expr) -> Expr:
         from tensorc.passes.relation import TOKEN

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tensorc.ir import Cond, Expr, Index, free_indices, substitute
+from tensorc.ir import Cond, Div, Expr, Index, Iverson, Neg, free_indices, substitute
 from tensorc.passes.relation import Decayed, Derivative, Gate, Oriented, Relation
 from tensorc.passes.relation_order import Decay, Order
+from tensorc.passes.terms import ONE
 
 
 def _decay(decayed: Decayed) -> Decay:
@@ -18,7 +19,8 @@ def _decay(decayed: Decayed) -> Decay:
 class Dense(Relation):
     """A condition, or a decay without an order, on two tokens.
 
-    Such a decay is 1 where early comes after late, or, if `factor` is given, what that says.
+    Such a decay is 1 where early comes after late, or, if `factor` is given, what that says: under an
+    order, `factor` is the decay times `scale`.
     """
 
     early: str
@@ -27,6 +29,7 @@ class Dense(Relation):
     decay: Decayed | None = None
     text: str = ""
     factor: Expr | None = None
+    scale: Expr = ONE
     only_strict: bool = False
 
     def dense(self) -> tuple[tuple[Cond, ...], tuple[Decayed, ...]]:
@@ -42,9 +45,27 @@ class Dense(Relation):
         """An order on the same pair makes a decay part of the order."""
         if not isinstance(other, Order) or self.decay is None or self.pair != other.pair:
             return None
-        if other.early != self.decay.early or (self.only_strict and not other.strict):
+        decay = self.decay if other.early == self.decay.early else self._turned()
+        if decay is None or (self.only_strict and not other.strict):
             return None
-        return other.meet(Order(other.early, other.late, False, (_decay(self.decay),)))
+        return other.meet(Order(other.early, other.late, False, (_decay(decay),)))
+
+    def _turned(self) -> Decayed | None:
+        """gamma ** (late - early) is (1 / gamma) ** (early - late)."""
+        if self.decay is None or self.factor is None or self.only_strict:
+            return None
+        gate = self.decay.gate
+        value = Neg(gate.value) if gate.log else Div(ONE, gate.value)
+        return Decayed(Gate(value, gate.log), self.decay.late, self.decay.early, False, True)
+
+    def diagonal(self) -> list[Expr]:
+        """The factors of one token that the relation is where both are the same."""
+        if self.condition is not None:
+            return [Iverson(self.condition)]
+        if self.factor is not None:
+            return [self.factor]
+        decay = self.decay
+        return [decay.gate.at(decay.late)] if decay and decay.with_early and decay.with_late else []
 
     def through(self, lower: Relation, upper: Relation) -> bool:
         return False
@@ -64,7 +85,8 @@ class Dense(Relation):
             decay = Decayed(gate, early, late, decay.with_early, decay.with_late)
         early, late = names.get(self.early, self.early), names.get(self.late, self.late)
         factor = None if self.factor is None else substitute(self.factor, to)
-        return Dense(early, late, condition, decay, self.text, factor, self.only_strict)
+        scale = substitute(self.scale, to)
+        return Dense(early, late, condition, decay, self.text, factor, scale, self.only_strict)
 
     @property
     def features(self) -> frozenset[str]:
