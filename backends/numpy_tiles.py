@@ -48,7 +48,7 @@ class TilePrinter(BasePrinter):
         axis = gate.axes.index(step.rows) - len(gate.axes)
         sums = self._sums(gate, use.log, axis)
         late = sums
-        if not use.inclusive and step.part in ("fine", "left"):
+        if not use.inclusive and step.part in ("fine", "left", "outside"):
             late = self.names.value(f"{gate.value}:before:{axis}")
             if late not in self.running:
                 self.running.add(late)
