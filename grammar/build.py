@@ -225,6 +225,7 @@ class Builder(Transformer[Token, Any]):
         if len(body) != 1:
             hint = f"Write {name.value}[j](...) with one expression; conditions go inside the [ ]."
             self.source.fail(f"{name.value}[...] reduces one expression, not {len(body)}.", span, hint)
+        domain = [_bare(item) for item in domain]
         names = tuple(item for item in domain if isinstance(item, Name))
         conditions = tuple(item for item in domain if not isinstance(item, Name))
         return Reduction(name.value, names, conditions, body[0], span)
@@ -246,6 +247,14 @@ class Builder(Transformer[Token, Any]):
             message = "( ) holds nothing." if not items else "( ) holds several expressions."
             self.source.fail(message, span, "Parentheses hold one expression; there are no tuples.")
         return Group(items[0], span)
+
+
+def _bare(item: Any) -> Any:
+    """A name in parentheses is a bare name."""
+    inner = item
+    while isinstance(inner, Group):
+        inner = inner.body
+    return inner if isinstance(inner, Name) else item
 
 
 def _product(factors: Children, start: Span) -> Any:

@@ -34,6 +34,18 @@ CHARACTERS = {
     "?": ("There is no ? here.", "A choice is written where(condition, a, b)."),
 }
 
+LONGER = (
+    ('"""', "There are no strings here.", "A comment begins with #."),
+    ("'''", "There are no strings here.", "A comment begins with #."),
+    (
+        "...",
+        "There is no ... here.",
+        "Leading dimensions broadcast by themselves; name an index for every axis.",
+    ),
+    ("&&", "There is no && here.", "Join conditions with a comma in a domain, or with and."),
+    ("||", "There is no || here.", "Join conditions with or."),
+)
+
 KEYWORDS = {
     "if": "A choice is written where(condition, a, b).",
     "else": "A choice is written where(condition, a, b).",
@@ -64,6 +76,9 @@ def describe_character(text: str, position: int) -> tuple[int, str, str]:
             f"There is no {value} here.",
             "Each tensor is defined once, by one equation with =.",
         )
+    for value, message, hint in LONGER:
+        if text.startswith(value, position):
+            return len(value), message, hint
     character = text[position]
     if character in LOOKALIKES:
         return 1, f"{character!r} is not a character of the language.", f"Write {LOOKALIKES[character]}."

@@ -24,7 +24,7 @@ def integer(source: Source, token: Token, what: str) -> int:
 
 
 def exact(source: Source, token: Token) -> int | Fraction:
-    """The exact value of a literal: 0.1 is 1/10, 2.50 is 5/2, 1e3 is 1000."""
+    """The exact value of a literal: 0.1 is 1/10, 2.50 is 5/2, 1e3 is 1000. An `int` is below 2**63."""
     if _UNDERSCORES.search(token.value):
         source.fail("An underscore in a number stands between digits.", token.span, "Write 1_000 or 1000.")
     match = _PARTS.fullmatch(token.value.replace("_", ""))
@@ -44,7 +44,7 @@ def exact(source: Source, token: Token) -> int | Fraction:
     value = Fraction(int((whole + fraction) or "0"), 10 ** len(fraction)) * Fraction(10) ** shift
     if is_integer and value >= 2**63 or value > _LARGEST or (value and float(value) == 0):
         _fail_size(source, token, is_integer)
-    return value.numerator if value.denominator == 1 else value
+    return value.numerator if value.denominator == 1 and value < 2**63 else value
 
 
 def _fail_size(source: Source, token: Token, is_integer: bool) -> NoReturn:

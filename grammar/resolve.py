@@ -11,6 +11,7 @@ from typing import Any
 
 from tensorc.errors import Span
 from tensorc.grammar.names import Symbols, axes
+from tensorc.grammar.powers import check_power
 from tensorc.grammar.show import show
 from tensorc.grammar.subscripts import Subscripts
 from tensorc.grammar.syntax import Assignment, Group, Name, Reduction, Truth
@@ -114,7 +115,9 @@ class _Resolver(Subscripts):
             case Neg(operand=operand):
                 return Neg(self.number(operand), span=node.span)
             case Pow():
-                return Pow(self.number(node.base), self.number(node.exponent), span=node.span)
+                power = Pow(self.number(node.base), self.number(node.exponent), span=node.span)
+                check_power(self.source, power)
+                return power
             case Call():
                 return self.call(node)
             case Iverson():

@@ -6,8 +6,11 @@ from tensorc.errors import LanguageError, Span
 from tensorc.grammar.scanner import OPERATORS as SPELLED
 from tensorc.grammar.scanner import Token
 from tensorc.grammar.source import Source
+from tensorc.ir import FUNCTIONS
+from tensorc.ir import REDUCTIONS as PLAIN
 
 Explanation = tuple[str, str]  # a message and a hint
+REDUCTIONS = (*PLAIN, "softmax")
 OPERANDS = frozenset({"NAME", "NUMBER", "LPAR", "LSQB", "MINUS"})
 BINARY = frozenset({"OR", "AND", "COMPARE", "PLUS", "MINUS", "STAR", "SLASH", "FLOOR", "PERCENT", "__ANON_1"})
 WORDS = {
@@ -26,8 +29,11 @@ def explain(source: Source, tokens: list[Token], number: int, accepts: set[str])
     if token.type in ENDS:
         after = next(t for t in reversed(tokens[:number]) if t.type != "_NEWLINE").span
         where = Span(after.end_line, after.end_column, after.end_line, after.end_column + 1)
-    special = _in_signature if _signature(tokens[:number]) else _in_body
-    message, hint = special(token, before, accepts) or _general(token, before, accepts)
+    if _signature(tokens[:number]):
+        special = _in_signature(token, before, accepts)
+    else:
+        special = _confusion(tokens, number) or _in_body(token, before, accepts)
+    message, hint = special or _general(token, before, accepts)
     return source.error(message, where, hint)
 
 
@@ -35,6 +41,47 @@ def _signature(tokens: list[Token]) -> bool:
     """Whether the next token stands between a def and the colon that ends its signature."""
     last = next((t.type for t in reversed(tokens) if t.type in ("DEF", "COLON")), "")
     return last == "DEF"
+
+
+def _confusion(tokens: list[Token], number: int) -> Explanation | None:
+    """Habits from elsewhere, told by the tokens around the place."""
+    kinds = [t.type for t in tokens[number - 1 : number + 2]] + ["$END", "$END"]
+    word = _word_before(tokens, number)
+    if kinds[1] == "COMPARE" and tokens[number].value == "==" and _starts_line(tokens, number):
+        return "An equation is written with =, not ==.", "Write o[i] = ...; == compares two numbers."
+    if "COMPARE" in kinds[:2] and kinds[1] in ("COMPARE", "EQUAL") or kinds[1:3] == ["EQUAL", "COMPARE"]:
+        return "This is no comparison of the language.", "Comparisons are < <= > >= == !=."
+    if kinds[1] in ("NAME", "NUMBER", "LPAR") and word in REDUCTIONS:
+        return f"{word} needs its indices and parentheses: {word}[c](...).", "Put what is reduced in ( )."
+    if (
+        kinds[1] in ("NAME", "NUMBER", "LSQB")
+        and kinds[0] == "NAME"
+        and tokens[number - 1].value in FUNCTIONS
+    ):
+        return f"{tokens[number - 1].value} takes its arguments in ( ).", "Write exp(...), maximum(a, b)."
+    if kinds[:2] == ["RSQB", "LSQB"]:
+        return "A second [ ] follows the first.", "All positions of a tensor stand in one [ ]: m[i, j]."
+    return None
+
+
+def _word_before(tokens: list[Token], number: int) -> str:
+    """The name in front of the brackets that end just before a token."""
+    depth = 0
+    for position in range(number - 1, 0, -1):
+        depth += {"RSQB": 1, "LSQB": -1}.get(tokens[position].type, 0)
+        if depth == 0:
+            return tokens[position - 1].value if tokens[position].type == "LSQB" else ""
+    return ""
+
+
+def _starts_line(tokens: list[Token], number: int) -> bool:
+    """Whether everything before a token on its line is one NAME or NAME[...]."""
+    start = number
+    while start and tokens[start - 1].type not in ("_NEWLINE", "COLON"):
+        start -= 1
+    name = tokens[start : start + 1]
+    rest = [t.type for t in tokens[start + 1 : number]]
+    return bool(name) and name[0].type == "NAME" and (not rest or (rest[0], rest[-1]) == ("LSQB", "RSQB"))
 
 
 def _in_body(token: Token, before: Token, accepts: set[str]) -> Explanation | None:

@@ -62,6 +62,8 @@ class WordErrors:
     def fail_function(self, node: Call) -> NoReturn:
         """Raise for a call of what is no function."""
         name, place = node.function, head(node.span, node.function)
+        if name in ("max", "min") and len(node.arguments) > 1:
+            self.source.fail(f"{name} reduces over indices.", place, f"Of two numbers: {name}imum(a, b).")
         if name in OPERATORS:
             self.fail_reduction(name, node.span)
         if name == "where":
