@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -176,6 +177,22 @@ def test_the_compiler_knows_no_operator_by_name() -> None:
     for path in SHIPPED:
         for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             assert not pattern.search(text), f"{path.relative_to(ROOT)}:{number}: {text.strip()}"
+
+
+def test_every_dependency_is_pinned_for_the_tests() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    project = PYPROJECT["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    assert set(pins) == {re.split(r"[<>=]", requirement)[0] for requirement in wanted}
+
+
+def test_set_up_needs_no_address_of_a_package_index() -> None:
+    for name in ("Makefile", ".ci/run", "pyproject.toml", "constraints.txt"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text and "index-url" not in text, name
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_no_machine_paths_in_the_project() -> None:
