@@ -42,7 +42,7 @@ from tensorc.ir import (
 EXTENTS = {"i": "n", "j": "n", "u": "n", "l": "n", "c": "d", "b": "d", "x": "e", "y": "e"}
 TENSORS = {"q": "nd", "k": "nd", "v": "ne", "m": "nn", "w": "d", "g": "n", "s": "", "A": "dd"}
 HELPERS = {"t": "nn", "r": "ne"}
-BINARY = (Div, FloorDiv, Mod, Pow)
+QUOTIENTS = (Div, FloorDiv, Mod)
 
 
 def bind(name: str) -> Bind:
@@ -113,7 +113,7 @@ def exprs(draw: st.DrawFn, scope: tuple[str, ...], tensors: dict[str, str], dept
                 Fraction(1, 2),
                 Fraction(1, 10),
                 Fraction(25, 4),
-                10**20,
+                10**6,
             ]
             atoms: list[Expr] = [Const(value) for value in numbers] + [Size("d"), Size("w0")]
             return draw(st.sampled_from(atoms + [Index(name) for name in scope]))
@@ -126,7 +126,11 @@ def exprs(draw: st.DrawFn, scope: tuple[str, ...], tensors: dict[str, str], dept
         case 9:
             return Neg(draw(inner))
         case 10:
-            return draw(st.sampled_from(BINARY))(draw(inner), draw(inner))
+            if draw(st.booleans()):
+                exponents: list[Expr] = [Const(2), Const(Fraction(1, 2)), Neg(Size("d")), Read("s", ())]
+                exponents.append(Add((Read("s", ()), draw(inner))))
+                return Pow(draw(inner), draw(st.sampled_from(exponents)))
+            return draw(st.sampled_from(QUOTIENTS))(draw(inner), draw(inner))
         case 11:
             function = draw(st.sampled_from(sorted(FUNCTIONS)))
             return Call(function, tuple(draw(inner) for _ in range(FUNCTIONS[function])))
