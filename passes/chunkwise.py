@@ -7,6 +7,8 @@ cost more) is carried: every token's state in the chunk by an associative scan.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tensorc.ir import Add, Expr, Index, Read
 from tensorc.passes.emit import BODY
 from tensorc.passes.realise import Realiser, rule
@@ -35,28 +37,22 @@ class Chunkwise(Realiser):
         writes = [self.ref(r, COLUMN) for r in memory.writes]
         out = self._labels(node.out.axes)
         names = dict(zip(memory.axes, node.state.axes, strict=True))
-        gates = self.gates(memory, node.inclusive)
-        relabelled = [GateUse(_relabel(g.gate, names), g.log, g.inclusive, g.constant) for g in gates]
-        local = [_relabel(w, self._inner(writes, names, items)) for w in writes]
-        fine = self.emitter.tile("fine", node.strict, relabelled, rule(node.why, "split: same chunk"))
-        assert fine is not None
-        if self._carried(items, [*local, fine], relabelled, out, node):
-            return self._scan(node, memory, items, gates, names, out)
-        left = self.emitter.tile("left", node.strict, relabelled, rule(node.why, "split: earlier chunks"))
-        within = self.emitter.product([*items, *local, fine], out, rule(node.why, "within the chunk"))
+        gates = self.gates(memory, node.reading.inclusive)
+        relabelled = [replace(g, gate=g.gate.relabel(names)) for g in gates]
+        inner = self._inner(writes, names, items)
+        local = [w.relabel(inner) for w in writes]
         state = Ref(node.state.value, node.state.axes)
-        before = [state, *items] + ([left] if left is not None else [])
-        earlier = (
-            self.emitter.product(before, [*out], rule(node.why, "from the state"))
-            if ROW in _all(before)
-            else None
-        )
-        if earlier is None:
-            earlier = self.emitter.product(
-                before, [a for a in out if a != ROW], rule(node.why, "from the state")
-            )
-        parts = tuple(_read(r) for r in (within, earlier))
-        return self.emitter.pointwise(Add(parts), out, rule(node.why, "sum of both"))
+        parts: list[Expr] = []
+        for block in node.reading.split():
+            text = "from the state" if block.earlier else "within the chunk"
+            tile = self.emitter.tile(block.tile, node.reading.strict, relabelled, rule(node.why, text))
+            factors = [state, *items] if block.earlier else [*items, *local]
+            factors += [tile] if tile is not None else []
+            if not block.earlier and self._carried(items, factors, relabelled, out, node):
+                return self._scan(node, memory, items, gates, names, out)
+            kept = [a for a in out if a in _all(factors)]
+            parts.append(_read(self.emitter.product(factors, kept, rule(node.why, text))))
+        return self.emitter.pointwise(Add(tuple(parts)), out, rule(node.why, "sum of both"))
 
     def _inner(self, writes: list[Ref], names: dict[str, str], items: list[Ref]) -> dict[str, str]:
         """Labels of the writes for this read: state axes as the reader names them, the rest apart."""
@@ -78,12 +74,11 @@ class Chunkwise(Realiser):
     def _carried(
         self, items: list[Ref], pairs: list[Ref], gates: list[GateUse], out: list[str], node: Stage
     ) -> bool:
-        """Whether a scan of every token's state is cheaper than pairs of tokens. `pairs` are the writes at
-        the other position of a pair, and the fine tile."""
+        """Whether a scan of every token's state is cheaper than `pairs` of tokens."""
         if not items:
             return True
         features = {a for g in gates for a in g.gate.axes if a != ROW}
-        within = self._multiply_adds([*items, *pairs], out) * (2 if features else 1)
+        within = self._multiply_adds(pairs, out) * (2 if features else 1)
         state = Ref(node.state.value, node.state.axes)
         earlier = self._multiply_adds([state, *items], out)
         each = Ref("", (ROW, *node.state.axes))
@@ -118,13 +113,13 @@ class Chunkwise(Realiser):
             self.emitter.fresh(axes),
             each,
             Ref(memory.name, memory.axes),
-            node.strict,
+            node.reading.strict,
             tuple(gates),
             why=rule(node.why, "carried: the state of each token by a scan"),
         )
         scanned = self.emitter.add(step, [each, step.state, *(g.gate for g in gates)], BODY)
         return self.emitter.product(
-            [_relabel(scanned, names), *items], out, rule(node.why, "read of each state")
+            [scanned.relabel(names), *items], out, rule(node.why, "read of each state")
         )
 
     def update(self, memory: Memory) -> list[Step]:
@@ -133,14 +128,10 @@ class Chunkwise(Realiser):
         writes = [self.ref(r, COLUMN) for r in memory.writes]
         right = self.emitter.tile("right", False, gates, why)
         if right is not None:
-            writes.append(_relabel(right, {ROW: COLUMN}))
+            writes.append(right.relabel({ROW: COLUMN}))
         addend = self.emitter.product(writes, [a for a in memory.axes if a in _all(writes)], why)
         through = self.emitter.tile("through", False, gates, why)
         return [Update(Ref(memory.name, memory.axes), through, addend, why=why)]
-
-
-def _relabel(ref: Ref, names: dict[str, str]) -> Ref:
-    return ref.relabel(names)
 
 
 def _read(ref: Ref) -> Expr:

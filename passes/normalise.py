@@ -46,7 +46,6 @@ from tensorc.passes.relation import Gate
 from tensorc.passes.relation_dense import Dense
 from tensorc.passes.relation_order import Order
 from tensorc.passes.terms import (
-    ONE,
     Definition,
     Map,
     Sum,

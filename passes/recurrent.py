@@ -35,9 +35,10 @@ class Recurrent(Realiser):
     def stage(self, node: Stage, memory: Memory) -> Ref:
         names = dict(zip(memory.axes, node.state.axes, strict=True))
         items = [self.ref(r) for r in node.items]
-        if node.strict:
+        when, own = node.reading.step()
+        if when == "before":
             source = Ref(memory.name, memory.axes).relabel(names)
-            gates = [self._gate(memory, k, names) for k, use in enumerate(node.inclusive) if use]
+            gates = [self._gate(memory, k, names) for k in own]
             if gates:
                 expr = gates[0] if len(gates) == 1 else Mul(tuple(gates))
                 items = [self.emitter.pointwise(expr, None, node.why), *items]

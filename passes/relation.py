@@ -61,6 +61,34 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """One term of the chunk split, with the tile that belongs to it: `fine` for pairs of one chunk, `left`
+    for what earlier chunks left in the state (times the decays up to the reading token)."""
+
+    earlier: bool
+    tile: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a token reads a state: `strict` before its own write, and for each gate whether its own applies."""
+
+    strict: bool
+    inclusive: tuple[bool, ...] = ()
+
+    def split(self) -> tuple[Block, ...]:
+        """[early <= late] over chunks: [J = I] · fine + [J < I] · left · right, through the chunk gate.
+        The same split applies again inside a chunk."""
+        return Block(False, "fine"), Block(True, "left")
+
+    def step(self) -> tuple[str, tuple[int, ...]]:
+        """Token by token: the state after its write, or the one before times the gates of these numbers."""
+        if not self.strict:
+            return "after", ()
+        return "before", tuple(k for k, own in enumerate(self.inclusive) if own)
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """A relation oriented for a scan: values of `write` are carried to `read`.
 
@@ -76,6 +104,11 @@ class Scan:
     gates: tuple[Read, ...] = ()
 
     @property
+    def reading(self) -> Reading:
+        """How the state is read."""
+        return Reading(self.strict, tuple(g.inclusive for g in self.gates))
+
+    @property
     def features(self) -> frozenset[str]:
         """Feature indices of all gates: the state keeps them open."""
         return frozenset().union(*(g.gate.features for g in self.gates))
@@ -89,19 +122,6 @@ class Scan:
         return replace(
             self, write=names.get(self.write, self.write), read=names.get(self.read, self.read), gates=gates
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """One block of the chunk split. `coarse` is "=" (same chunk) or "<" (an earlier chunk).
-
-    In the same chunk the block is the fine tile: order mask times decays over (write, read]. From an
-    earlier chunk it is left(read) · state · right(write), the state multiplied by the chunk gate.
-    """
-
-    coarse: str
-    mask: str
-    gates: tuple[Read, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,19 +200,6 @@ class Derivative:
     gate: Gate
     with_early: bool
     with_late: bool
-
-
-def split(scan: Scan) -> tuple[Split, ...]:
-    """The blocks of a scan over chunks: [J < I] + [J = I][fine]; applies again inside a chunk."""
-    return (
-        Split("<", "", scan.gates),
-        Split("=", "<" if scan.strict else "<=", scan.gates),
-    )
-
-
-def step(scan: Scan) -> tuple[tuple[Gate, ...], str]:
-    """The gates the state is multiplied by at each token, and when it is read: before or after the write."""
-    return tuple(g.gate for g in scan.gates), "before" if scan.strict else "after"
 
 
 def as_factor(conditions: tuple[Cond, ...]) -> Expr | None:

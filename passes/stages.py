@@ -16,7 +16,7 @@ from typing import TypeAlias
 from tensorc.ir import Expr, Extent, Index, Node, Read, free_indices, substitute, walk
 from tensorc.passes.chains import LinearTerm, NoScan
 from tensorc.passes.order import LONG, Carry, Join, Leaf, Operand, Ordered, Tree, best_order
-from tensorc.passes.relation import TOKEN, Gate, Scan
+from tensorc.passes.relation import TOKEN, Gate, Reading, Scan
 from tensorc.plan import Ref, Why
 
 
@@ -53,15 +53,13 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """out = the state, as its token sees it, times the items. `inclusive` says for each gate of the
-    state whether the reading token's own gate applies; `strict` reads before the token's write.
+    """out = the state, as its token sees it, times the items.
     A total is the state after the last token."""
 
     out: Ref
     state: Ref
     items: tuple[Ref, ...]
-    strict: bool
-    inclusive: tuple[bool, ...]
+    reading: Reading
     why: Why = field(default=Why(), compare=False)
 
 
@@ -281,7 +279,7 @@ class StageBuilder:
         )
         state = self._memory(writes, axes, (), False, total=True)
         out = self._fresh("t", axes)
-        self.graph.nodes.append(Stage(out, state, (), False, (), self.why))
+        self.graph.nodes.append(Stage(out, state, (), Reading(False), self.why))
         return _Closed([out, *rest])
 
     def _carry(self, tree: Carry, refs: list[Ref]) -> _Open | _Closed:
@@ -354,11 +352,10 @@ class StageBuilder:
         items = [r.relabel({read: TOKEN}) for r in opened.items[:count]]
         axes = self.axes(frozenset(TOKEN if i == read else i for i in indices))
         scan = opened.carry.scan
-        inclusive = tuple(r.inclusive for r in scan.gates)
-        key = ("stage", opened.state, tuple(items), axes, scan.strict, inclusive)
+        key = ("stage", opened.state, tuple(items), axes, scan.reading)
         if key not in self.known:
             out = self._fresh("t", axes)
-            self.graph.nodes.append(Stage(out, opened.state, tuple(items), scan.strict, inclusive, self.why))
+            self.graph.nodes.append(Stage(out, opened.state, tuple(items), scan.reading, self.why))
             self.known[key] = out
         out = self.known[key]
         return _Closed([out.relabel({TOKEN: read}), *opened.items[count:]])
