@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from tensorc.ir import Cond, Extent, Node, Read, walk
+from tensorc.ir import Extent
 from tensorc.operations import Operation, operations
 from tensorc.plan import (
     COLUMN,
-    HERE,
     ROW,
     Contract,
     Fill,
@@ -33,6 +32,7 @@ from tensorc.plan import (
     Tile,
     Update,
 )
+from tensorc.plan_io import step_inputs
 
 Amount: TypeAlias = Any  # int or Polynomial: sums and products of either mix
 REDUCTION = {"logsumexp": (3, 1)}  # simple operations and functions an element; else one operation
@@ -122,7 +122,7 @@ class Counter:
             return self._load(step)
         if isinstance(step, Recur):
             return self._recur(step)
-        refs = step_reads(step)
+        refs = step_inputs(step)
         known = self._known(refs)
         read = sum((self.elements(value) for value in dict.fromkeys(r.value for r in refs)), 0)
         match step:
@@ -233,48 +233,3 @@ class Counter:
         masked = 1 if step.domain else 0
         own = Count(simple=(simple + masked) * full, special=special * full, elements=written, calls=4)
         return self._pointwise(found, known) + own + Count(elements=2 * full, calls=0)
-
-
-def step_reads(step: Step) -> list[Ref]:
-    """The values a step reads, under each set of labels once."""
-    match step:
-        case Gather(source=source):
-            return [source]
-        case Map(expr=expr):
-            return _reads([expr])
-        case Contract(left=left, right=right):
-            return [left] if right is None else [left, right]
-        case Tile(gates=gates):
-            return [g.gate for g in gates]
-        case ScanTile(writes=writes, state=state, gates=gates):
-            return [writes, state, *(g.gate for g in gates)]
-        case Fold(body=body, domain=domain) | Normalise(body=body, domain=domain):
-            return _reads([body, *domain])
-        case Fill(row=row):
-            return [row]
-        case Recur(steps=steps):
-            return [r for s in steps for r in step_reads(s)]
-        case Update(through=through, addend=addend):
-            return [addend] if through is None else [through, addend]
-        case Keep(value=value):
-            return [value]
-    return []
-
-
-def step_values(step: Step) -> tuple[Ref, ...]:
-    """The values a step makes, those inside a recursion aside."""
-    if isinstance(step, Recur):
-        return step.targets
-    if isinstance(step, Fill | Update | Keep):
-        return ()
-    return (step.out,)
-
-
-def _reads(nodes: Sequence[Node | Cond]) -> list[Ref]:
-    found: dict[tuple[str, tuple[str, ...]], Ref] = {}
-    for node in nodes:
-        for part in walk(node):
-            if isinstance(part, Read):
-                ref = Ref(part.tensor, tuple(getattr(s, "name", HERE) for s in part.subscripts))
-                found[ref.value, ref.axes] = ref
-    return list(found.values())

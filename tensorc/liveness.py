@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import accumulate
 
-from tensorc.counting import Counter, step_reads, step_values
+from tensorc.counting import Counter
 from tensorc.plan import Load, Plan, Recur, Step
+from tensorc.plan_io import step_inputs, step_outputs
 from tensorc.polynomial import Polynomial
 from tensorc.runs import numbered, symbolic_chunk
 
@@ -72,7 +73,7 @@ class _Timeline:
     def run(self, steps: tuple[Step, ...]) -> None:
         for step in steps:
             self.now += 1
-            for ref in step_values(step):
+            for ref in step_outputs(step):
                 self.lives.setdefault(ref.value, (self.now, self.now))
             if isinstance(step, Load):
                 self.views.add(step.out.value)
@@ -81,7 +82,7 @@ class _Timeline:
                 for ref in step.targets:
                     self._read(ref.value)
             else:
-                for ref in step_reads(step):
+                for ref in step_inputs(step):
                     self._read(ref.value)
 
     def again(self, steps: tuple[Step, ...]) -> None:
@@ -89,7 +90,7 @@ class _Timeline:
         before = set(self.lives)
         self.run(steps)
         for step in steps:
-            for ref in step_reads(step):
+            for ref in step_inputs(step):
                 if ref.value in before:
                     self._read(ref.value)
 

@@ -1,0 +1,1 @@
+../../tensorc/causality.py
