@@ -205,7 +205,7 @@ class _Resolver(Subscripts):
         if given != FUNCTIONS[name]:
             count = "one argument" if FUNCTIONS[name] == 1 else f"{FUNCTIONS[name]} arguments"
             self.source.fail(f"{name} takes {count}, not {given}.", node.span, f"Write {usage(name)}.")
-        return Call(name, tuple(self.number(a) for a in node.arguments), span=node.span)
+        return Call(name, tuple(map(self.number, node.arguments)), span=node.span)
 
     def reduction(self, node: Reduction) -> Reduction:
         op = node.op

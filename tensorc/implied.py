@@ -80,7 +80,7 @@ class Rules:
     def _letters(self, node: Node) -> Letters:
         if isinstance(node, Index):
             return Letters({node.name: None}, frozenset())
-        below = [self.letters(child) for child in children(node)]
+        below = list(map(self.letters, children(node)))
         first: dict[str, None] = {}
         taken: set[str] = set()
         if isinstance(node, Softmax):

@@ -177,7 +177,7 @@ class _Printer:
         return text
 
     def row(self, nodes: Iterable[Expr]) -> str:
-        return ", ".join(self.group(node) for node in nodes)
+        return ", ".join(map(self.group, nodes))
 
     # Conditions: every sum in them is explicit.
 

@@ -292,3 +292,17 @@ def test_deep_traces(kind: str) -> None:
         assert caught.value.line is None
     else:
         assert depth(lower([definition])) <= 4
+
+
+@pytest.mark.parametrize(
+    "name", ["nested functions", "nested sums", "nested choices", "nested groups", "powers"]
+)
+def test_deep_programs_from_deep_inside_another_program(name: str) -> None:
+    def below(frames: int) -> Program:
+        if frames:
+            return below(frames - 1)
+        program = parse(HOSTILE[name]())
+        assert parse(print_program(program)) == program
+        return program
+
+    assert below(200).name == "f"
