@@ -41,6 +41,7 @@ from tensorc.ir import (
 )
 from tensorc.passes.affine import as_order, conjuncts, negated
 from tensorc.passes.decays import Range, gate_of_difference, gate_range
+from tensorc.passes.guards import strong
 from tensorc.passes.records import Log
 from tensorc.passes.relation import Gate
 from tensorc.passes.relation_dense import Dense
@@ -104,7 +105,7 @@ class Normaliser:
         if isinstance(body, Reduce) and body.op == "sum":
             self.definitions.append(Sum(target, left, tuple(self.products(body)), span, self.source))
             return
-        expr = self.hoist(body)
+        expr: Expr = strong(self.hoist(body))  # type: ignore[assignment]
         self.definitions.append(Map(target, left, expr, span, self.source))
 
     def hoist(self, expr: Node) -> Expr:
@@ -144,7 +145,8 @@ class Normaliser:
 
     def define(self, kind: type[Map], expr: Expr, left: tuple[Bind, ...], source: Node) -> Read:
         """A pointwise expression as a definition of its own."""
-        return self._append(lambda name: kind(name, left, expr, source.span or self.span, self.source))
+        value: Expr = strong(expr)  # type: ignore[assignment]
+        return self._append(lambda name: kind(name, left, value, source.span or self.span, self.source))
 
     def _append(self, make: object) -> Read:
         name = fresh_name(f"{self.target}_1", self.names)
@@ -189,9 +191,11 @@ class Normaliser:
             case Iverson(condition=condition):
                 return self._distribute([self.condition(c) for c in conjuncts((condition,))])
             case Div(numerator=top, denominator=bottom) if len(self.tokens(bottom)) <= 1:
-                if has_reduction(top) or len(self.tokens(top)) > 1 or has_reduction(bottom):
+                if has_reduction(top) or len(self.tokens(expr)) > 1 or has_reduction(bottom):
                     inverse = self.factor(Div(Const(1), self.value(bottom)))
                     return self._distribute([self.products(top), [inverse]])
+            case Div(numerator=top, denominator=Mul(factors=factors)) if not has_reduction(expr.denominator):
+                return self._distribute([self.products(top), *(self.products(Div(Const(1), f)) for f in factors)])
             case Reduce(op="mean"):
                 return [self.factor(self.value(expr))]
         found = self.decay(expr)
@@ -278,7 +282,7 @@ class Normaliser:
 
     def value(self, expr: Expr) -> Expr:
         """The expression with its inner reductions lifted."""
-        return self.hoist(expr) if has_reduction(expr) else expr
+        return strong(self.hoist(expr) if has_reduction(expr) else expr)  # type: ignore[return-value]
 
     def _state_like(self, expr: Expr) -> bool:
         features = [i for i in free_indices(expr) if self.extents[i] != self.time]

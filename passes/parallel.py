@@ -26,6 +26,7 @@ from tensorc.ir import (
 )
 from tensorc.passes.chains import NoScan, merge
 from tensorc.passes.emit import BODY, CONSTANT, Emitter
+from tensorc.passes.guards import guard_pairs
 from tensorc.passes.inline import dependency_order, inline, is_recursive
 from tensorc.passes.linear import rename_all
 from tensorc.passes.normalise import Normaliser, equation_texts, merge_masks
@@ -145,7 +146,7 @@ class Parallel:
             merged = merge_masks(term)
         if merged is None:
             return None
-        renamed = rename_term(merged, names)
+        renamed = guard_pairs(rename_term(merged, names))
         items = [self.emitter.pointwise(f, None, why) for f in renamed.factors]
         for relation in renamed.relations:
             items += self._relation(relation, why)
@@ -163,9 +164,6 @@ class Parallel:
     # -- relations as masks --------------------------------------------------------------------------------
 
     def _relation(self, relation: Relation, why: Why) -> list[Ref]:
-        factor = getattr(relation, "factor", None)
-        if factor is not None:
-            return [self.emitter.pointwise(factor, None, why)]
         conditions, decays = relation.dense()
         if isinstance(relation, Order) and not decays:
             return [self._tile("fine", relation.strict, (), relation.late, relation.early, why)]
