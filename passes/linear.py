@@ -89,7 +89,7 @@ class _GraphBuilder:
         for expr in _expressions(definition):
             self._check_reads(expr, definition)
         if sum(b.extent == self.time for b in definition.left) > 1:
-            raise NoScan(f"{definition.target} has two token indices", "give the output one token index")
+            raise self._two_tokens(definition)
         if isinstance(definition, Sum):
             ref, left = self._sum(definition, why)
         else:
@@ -97,6 +97,14 @@ class _GraphBuilder:
         positions = tuple(ref.axes.index(a) for a in left)
         self.axes[definition.target] = tuple(b.extent for b in definition.left)
         self.stages.graph.tensors[definition.target] = Tensor(ref.value, positions)
+
+    def _two_tokens(self, definition: Definition) -> NoScan:
+        """Why a tensor of two tokens had to be made: something of a pair could not be taken apart."""
+        if definition.target not in {o.name for o in self.program.outputs}:
+            lines = [r for r in self.log.refusals if r.rule == "summary-first"]
+            for refusal in sorted(lines, key=lambda r: r.line != span_line(definition.span)):
+                return NoScan(refusal.reason, refusal.change)
+        return NoScan(f"{definition.target} has two token indices", "give the output one token index")
 
     def _check_reads(self, expr: Node, definition: Definition) -> None:
         """Along the time axis, only the token itself may be read: anything else needs a halo."""

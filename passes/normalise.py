@@ -123,6 +123,13 @@ class Normaliser:
 
     def dense_reduction(self, node: Reduce | Softmax) -> Expr:
         """A row reduction that is evaluated densely: its body is a definition over all its indices."""
+        kind = node.op if isinstance(node, Reduce) else "softmax"
+        over = node.binds if isinstance(node, Reduce) else node.over
+        if self.expand and any(b.extent == self.time for b in over):
+            names = " and ".join(b.name for b in over)
+            self.log.refused(
+                "summary-first", f"{kind} over {names} is not separable", "use form='parallel'", node.span
+            )
         left = self.binds_of(frozenset(free_indices(node.body)))
         inner = node.body
         if has_reduction(inner):
