@@ -10,22 +10,26 @@ from tensorc.grammar.source import Source
 from tensorc.grammar.syntax import Group
 from tensorc.ir import Add, Const, Div, Mul, Neg, Pow
 
+MOST_BITS = 2**16
+
 
 def check_power(source: Source, node: Pow) -> None:
-    """Refuse a power of two numbers that is no finite float64."""
+    """Refuse a power of two numbers that exact arithmetic could not write down, and one of 0 that divides."""
     base, exponent = value(node.base), value(node.exponent)
     if base is None or exponent is None:
         return
     if base == 0 and exponent < 0:
         source.fail(f"`{show(source, node)}` divides by 0.", node.span, "0 has no negative power.")
-    if value(node) is None:
+    if base and abs(math.log2(abs(base)) * exponent) > MOST_BITS:
         source.fail(
-            f"`{show(source, node)}` does not fit in float64.", node.span, "Numbers are below 1.8e308."
+            f"`{show(source, node)}` is too large, or too small.",
+            node.span,
+            f"Powers of numbers have at most {MOST_BITS} bits.",
         )
 
 
 def value(node: Any) -> float | None:
-    """An expression of numbers alone in float64; None for any other, and where it is not finite."""
+    """An expression of numbers alone in floating point, inf past its range; None for any other."""
     match node:
         case Const(value=number):
             return float(number)
@@ -50,13 +54,13 @@ def value(node: Any) -> float | None:
 def _combine(node: Any, values: list[float]) -> float | None:
     try:
         if isinstance(node, Add):
-            result: Any = math.fsum(values)
+            result: Any = sum(values)
         elif isinstance(node, Mul):
             result = math.prod(values)
         else:
             result = values[0] / values[1] if isinstance(node, Div) else values[0] ** values[1]
-    except (OverflowError, ZeroDivisionError):
+    except OverflowError:
+        return math.inf
+    except ZeroDivisionError:
         return None
-    if isinstance(result, complex):  # a negative base and a fraction: NaN, as for any other number
-        return math.nan
-    return float(result) if not math.isinf(result) else None
+    return None if isinstance(result, complex) or math.isnan(result) else float(result)

@@ -268,3 +268,18 @@ def test_parsing_in_several_threads() -> None:
     texts = [f"def f{k}(x[n]) -> y[n]:\n    y[i] = {k} * x[i]\n" for k in range(40)]
     with ThreadPoolExecutor(4) as pool:
         assert [p.name for p in pool.map(parse, texts)] == [f"f{k}" for k in range(40)]
+
+
+@pytest.mark.parametrize(
+    "power", ["10 ** 400", "2 ** -1000", "(1 / 2) ** 1e4", "0 ** 0", "(-8) ** (1 / 3)", "1 ** 1e300"]
+)
+def test_powers_of_numbers(power: str) -> None:
+    assert isinstance(body(power), Pow)
+
+
+@pytest.mark.parametrize(
+    "power", ["9 ** 9 ** 9", "2 ** 1e9", "0.5 ** 1e9", "(10 ** 400) ** 2", "0 ** -1", "(2 - 2) ** -3"]
+)
+def test_powers_of_numbers_that_no_machine_can_hold(power: str) -> None:
+    with pytest.raises(LanguageError, match="is too large, or too small|divides by 0"):
+        body(f"a[i] * {power}")
