@@ -2,7 +2,7 @@
 
 Both front ends end here. The stages of one definition, each in a file of its own: what every name is
 (`names`), what each equation says (`resolve`), how far the indices run (`ranges`), the implicit sums
-(`implicit_sums`), the equations of called programs (`calls`), and self-reference (`cycles`).
+(`implicit_sums`), called programs (`calls`, `inlining`), and self-reference (`cycles`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tensorc.grammar.calls import CallRanges, Namer, count_nodes, inline
+from tensorc.grammar.calls import CallRanges
 from tensorc.grammar.cycles import check_cycles
 from tensorc.grammar.implicit_sums import Sums
+from tensorc.grammar.inlining import Namer, count_nodes, inline
 from tensorc.grammar.names import collect
 from tensorc.grammar.programs import choose, in_order
 from tensorc.grammar.ranges import Ranges, infer, join_axes
