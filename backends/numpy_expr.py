@@ -145,11 +145,12 @@ class ExprPrinter:
                 mask = self.condition(condition, axes)
                 return f"({mask})" if given else f"np.asarray({mask}).astype(compute)"
             case Where(condition=condition, then=then, otherwise=otherwise):
-                if not any(isinstance(n, Read | Index) for n in walk(condition)):
+                if lazy(node):
                     return f"({inner(then)} if {self.condition(condition, axes)} else {inner(otherwise)})"
                 parts = [self.condition(condition, axes), inner(then), inner(otherwise)]
                 text = f"np.where({', '.join(parts)})"
-                return text if given else f"{text}.astype(compute, copy=False)"
+                settled = given or any(map(_in_compute_dtype, (then, otherwise)))
+                return text if settled else f"{text}.astype(compute)"
         raise TypeError(f"no source for {node!r}")
 
     def _read(self, node: Read, axes: Sequence[str], given: bool) -> str:
@@ -206,6 +207,32 @@ def number(value: int | Fraction) -> str:
 def _wrap(node: Node, text: str, kinds: tuple[type, ...]) -> str:
     negative = isinstance(node, Const) and node.value < 0
     return f"({text})" if isinstance(node, kinds) or negative else text
+
+
+def lazy(node: Where) -> bool:
+    """Whether a choice is a conditional expression of Python: the condition is one for all elements, and
+    both branches read the same values, so that either has the shape of the result."""
+    if any(isinstance(n, Read | Index) for n in walk(node.condition)):
+        return False
+    both = [{n for n in walk(part) if isinstance(n, Read | Index)} for part in (node.then, node.otherwise)]
+    return both[0] == both[1] != set()
+
+
+def _in_compute_dtype(node: Node) -> bool:
+    """Whether the source of an expression is sure to have the dtype of the computation, not that of
+    Python's numbers."""
+    match node:
+        case Const():
+            return False
+        case Neg(operand=operand):
+            return _in_compute_dtype(operand)
+        case Add(terms=parts) | Mul(factors=parts) | Call(arguments=parts):
+            return any(map(_in_compute_dtype, parts))
+        case Div() | FloorDiv() | Mod():
+            return _in_compute_dtype(node.numerator) or _in_compute_dtype(node.denominator)
+        case Pow():
+            return _in_compute_dtype(node.base) or _in_compute_dtype(node.exponent)
+    return True
 
 
 def compared_inputs(program: Program) -> frozenset[str]:

@@ -108,6 +108,24 @@ def _future(length, strict, features, dtype):
 _FUTURE = {}
 
 
+def _triangular(matrix, right, columns):
+    """The unknown of (1 - matrix) unknown = right, the matrix strictly lower triangular: by substitution
+    in blocks of 16 rows."""
+    rows = matrix.shape[-1]
+    shape = np.broadcast_shapes(matrix.shape[:-2], right.shape[: right.ndim - columns - 1])
+    wide = right.shape[right.ndim - columns :]
+    out = np.empty((*shape, rows, int(np.prod(wide))), right.dtype)
+    out[...] = right.reshape(*right.shape[: right.ndim - columns], out.shape[-1])
+    one = np.eye(16, dtype=matrix.dtype)
+    for start in range(0, rows, 16):
+        stop = min(start + 16, rows)
+        if start:
+            out[..., start:stop, :] += matrix[..., start:stop, :start] @ out[..., :start, :]
+        block = one[: stop - start, : stop - start] - matrix[..., start:stop, start:stop]
+        out[..., start:stop, :] = np.linalg.solve(block, out[..., start:stop, :])
+    return out.reshape(*out.shape[:-1], *wide)
+
+
 def _scan(x, gate, state, axis):
     """The state after each position along `axis` (negative): gate[t] · before + x[t]."""
     first = np.expand_dims(state, axis)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorc.backends.numpy_base import BasePrinter
 from tensorc.backends.numpy_expr import align
-from tensorc.plan import ROW, GateUse, Ref, ScanTile, Tile
+from tensorc.plan import COLUMN, ROW, GateUse, Ref, ScanTile, Solve, Tile
 
 
 class TilePrinter(BasePrinter):
@@ -132,6 +132,18 @@ class TilePrinter(BasePrinter):
             inclusive = [self._gate_value(u, step.out.axes) for u in step.gates if u.inclusive]
             if inclusive:
                 self.line(f"{made.name} = {made.name} * {' * '.join(inclusive)}")
+
+    def _solve(self, step: Solve) -> None:
+        """One triangular system, its features as the columns of the right side."""
+        for ref in (step.matrix, step.right):
+            self._use(ref)
+        batch = [a for a in step.matrix.axes if a not in (ROW, COLUMN)]
+        rest = [a for a in step.right.axes if a != ROW and a not in batch]
+        matrix = self._at(step.matrix, [*batch, ROW, COLUMN])
+        right = self._at(step.right, [*batch, ROW, *rest])
+        made = self._new(step.out, [step.matrix, step.right])
+        text = f"_triangular({matrix}, {right}, {len(rest)})"
+        self.line(f"{made.name} = {align(text, Ref('', (*batch, ROW, *rest)), step.out.axes, True)}")
 
     def _gate_value(self, use: GateUse, axes: tuple[str, ...]) -> str:
         text = self._at(use.gate, axes)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tensorc.ir import Add, Expr, Index, Read
+from tensorc.ir import Add, Const, Expr, Index, Read
 from tensorc.passes.emit import BODY
 from tensorc.passes.realise import Realiser, rule
-from tensorc.passes.stages import Memory, Stage
-from tensorc.plan import COLUMN, ROW, GateUse, Ref, ScanTile, Step, Update
+from tensorc.passes.relation import TOKEN
+from tensorc.passes.solve import NotAffine, System, cycles, system
+from tensorc.passes.stages import GraphNode, Memory, Stage
+from tensorc.passes.terms import times
+from tensorc.plan import COLUMN, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Update, Why
 
 ELEMENTWISE = 8  # an elementwise operation costs about this many multiply-adds of a matrix product
 
@@ -23,6 +26,62 @@ class Chunkwise(Realiser):
 
     form = "chunkwise"
     token = ROW
+
+    def plan(self) -> Plan:
+        self.systems: dict[str, System] = {}
+        for cycle in cycles(self.graph, self.nodes):
+            found = system(self.graph, self.nodes, cycle)
+            self.systems[found.unknown.out.value] = found
+        return super().plan()
+
+    def solved(self, node: GraphNode) -> Ref | None:
+        """The unknown of a linear system, all rows of the chunk at once."""
+        found = self.systems.get(node.out.value)
+        if found is None:
+            return None
+        why = rule(node.why, "self-reference: one triangular system a chunk")
+        matrix: list[Expr] = []
+        right: list[Expr] = [] if found.constant == Const(0) else [self._here(found.constant)]
+        for read, labels, factor in zip(found.reads, found.labels, found.factors, strict=True):
+            names = {a: ROW if b == TOKEN else b for a, b in zip(read.out.axes, labels, strict=True)}
+            kernel, earlier = self._parts(read, found.unknown.out.value, why)
+            here = self._here(factor)
+            matrix.append(times(here, _read(kernel.relabel(names))))
+            right.append(times(here, _read(earlier.relabel(names))))
+        return self._solve(node.out, matrix, right, why)
+
+    def _solve(self, out: Ref, matrix: list[Expr], right: list[Expr], why: Why) -> Ref:
+        labels = self._labels(out.axes)
+        left = self.emitter.pointwise(_total(matrix), None, why)
+        axes = [a for a in left.axes if a not in (ROW, COLUMN)] + [ROW, COLUMN]
+        left = self.emitter.pointwise(_read(left), axes, why)
+        given = self.emitter.pointwise(_total(right), labels, why)
+        step = Solve(self.emitter.fresh(labels), left, given, why)
+        return self.emitter.add(step, [left, given], BODY)
+
+    def _parts(self, node: Stage, unknown: str, why: Why) -> tuple[Ref, Ref]:
+        """A strict read of the unknown's state: the matrix that multiplies the unknown within the chunk, and
+        what comes from earlier chunks."""
+        memory = self.graph.memories[node.state.value]
+        names = dict(zip(memory.axes, node.state.axes, strict=True))
+        items = [self.ref(r) for r in node.items]
+        others = [r for r in memory.writes if r.value != unknown]
+        (own,) = [r for r in memory.writes if r.value == unknown]
+        writes = [self.ref(r, COLUMN) for r in others]
+        inner = self._inner([*writes, Ref("", (COLUMN, *(a for a in own.axes if a != TOKEN)))], names, items)
+        gates = [replace(g, gate=g.gate.relabel(names)) for g in self.gates(memory, node.reading.inclusive)]
+        fine = self.emitter.tile("fine", True, gates, why)
+        left = self.emitter.tile("left", True, gates, why)
+        assert fine is not None
+        factors = [*items, *(w.relabel(inner) for w in writes), fine]
+        through = {inner[a] for a in own.axes if a != TOKEN}
+        out = self._labels(node.out.axes)
+        if not through <= set(out):
+            raise NotAffine("its features are mixed by the read of its own result")
+        shared = [a for a in out if a in _all(factors) and a != ROW]
+        kernel = self.emitter.product(factors, [*shared, ROW, COLUMN], why)
+        before = [Ref(node.state.value, node.state.axes), *items, *([left] if left is not None else [])]
+        return kernel, self.emitter.product(before, [a for a in out if a in _all(before)], why)
 
     def gates(self, memory: Memory, inclusive: tuple[bool, ...] | None = None) -> list[GateUse]:
         """The gates of a state as tiles use them."""
@@ -132,6 +191,10 @@ class Chunkwise(Realiser):
         addend = self.emitter.product(writes, [a for a in memory.axes if a in _all(writes)], why)
         through = self.emitter.tile("through", False, gates, why)
         return [Update(Ref(memory.name, memory.axes), through, addend, why=why)]
+
+
+def _total(parts: list[Expr]) -> Expr:
+    return Const(0) if not parts else parts[0] if len(parts) == 1 else Add(tuple(parts))
 
 
 def _read(ref: Ref) -> Expr:

@@ -76,6 +76,8 @@ def multilinear(expr: Expr) -> bool:
             return multilinear(top) and not any(isinstance(n, Reduce | Softmax) for n in walk(bottom))
         case Read() | Const() | Iverson():
             return True
+    if _is_decay(expr):
+        return True
     return not any(isinstance(n, Reduce | Softmax) for n in walk(expr))
 
 
@@ -98,14 +100,24 @@ def inline(program: Program, time: Extent | None, everywhere: bool, log: Log) ->
                 and _inlinable(equation, time, everywhere)
             ):
                 bodies[equation.target] = equation
-    kept: list[Equation] = []
-    for equation in reversed(done):
-        used = any(equation.target in reads(e.body) for e in kept)
-        if equation.target in outputs or used:
-            kept.insert(0, equation)
-        elif equation.target in bodies:
+    needed = _needed(done, outputs)
+    for equation in done:
+        if equation.target not in needed and equation.target in bodies:
             log.did("inline", f"{equation.target} is inlined where it is used", equation.span)
-    return replace(program, equations=tuple(kept))
+    return replace(program, equations=tuple(e for e in done if e.target in needed))
+
+
+def _needed(equations: list[Equation], outputs: set[str]) -> set[str]:
+    """The tensors that the outputs depend on."""
+    by_name = {e.target: e for e in equations}
+    needed: set[str] = set()
+    pending = [o for o in outputs if o in by_name]
+    while pending:
+        target = pending.pop()
+        if target not in needed:
+            needed.add(target)
+            pending += [t for t in reads(by_name[target].body) if t in by_name]
+    return needed
 
 
 def _inlinable(equation: Equation, time: Extent | None, everywhere: bool) -> bool:

@@ -9,6 +9,7 @@ from tensorc.ir import (
     Add,
     Bind,
     Const,
+    Equation,
     Expr,
     Extent,
     Index,
@@ -26,6 +27,8 @@ from tensorc.passes.chains import LinearTerm, NoScan, linear_terms
 from tensorc.passes.inline import dependency_order, inline, is_recursive
 from tensorc.passes.normalise import Normaliser, equation_texts, merge_masks
 from tensorc.passes.records import Log
+from tensorc.passes.recurrences import as_decays
+from tensorc.passes.recursion import recursion
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stages import Graph, StageBuilder, Tensor
 from tensorc.passes.terms import Definition, Map, Sum, extents_of, rename_term, scaled, times
@@ -44,23 +47,31 @@ class NotLinear(Exception):
 
 
 def definitions(program: Program, time: Extent | None, expand: bool, log: Log) -> list[Definition]:
-    """The flat definitions of a program, in the order of their dependencies."""
+    """The flat definitions of a program, in the order of their dependencies; equations that use each
+    other's results in the order in which one position is computed."""
     inlined = inline(program, time, expand, log)
     normaliser = Normaliser(time, expand, program.tensors(), log, equation_texts(program))
     for group in dependency_order(inlined):
-        for equation in group:
+        order = recursion(group).order if is_recursive(group) else group
+        for equation in order:
             normaliser.equation(equation.target, equation.left, equation.body, equation.span)
     return normaliser.definitions
 
 
 def stage_graph(program: Program, time: Extent, sizes: Mapping[str, int], log: Log) -> Graph:
     """The stage graph of a program; `NotLinear` if some relation cannot scan."""
+    program = as_decays(program, time, log)
+    builder = _GraphBuilder(program, time, sizes, log)
     for group in dependency_order(program):
         if is_recursive(group):
-            line = span_line(group[0].span)
-            names = " and ".join(e.target for e in group)
-            raise NotLinear(f"{names} uses its own result", "use form='parallel'", line)
-    return _GraphBuilder(program, time, sizes, log).build()
+            found = recursion(group)
+            if found.extent != time:
+                line = span_line(group[0].span)
+                reason = f"{group[0].target} uses its own result along {found.extent}, not along {time}"
+                raise NotLinear(reason, "use form='parallel'", line)
+            for equation in group:
+                builder.unknown(equation)
+    return builder.build()
 
 
 class _GraphBuilder:
@@ -68,6 +79,7 @@ class _GraphBuilder:
         self.program, self.time, self.log = program, time, log
         self.stages = StageBuilder(sizes, time)
         self.axes: dict[str, tuple[Extent, ...]] = {}
+        self.unknowns: dict[str, str] = {}
         for declaration in program.inputs:
             if sum(a == time for a in declaration.axes) > 1:
                 reason = f"the input {declaration.name} has the time axis twice"
@@ -75,6 +87,14 @@ class _GraphBuilder:
             positions = tuple(range(len(declaration.axes)))
             self.axes[declaration.name] = declaration.axes
             self.stages.graph.tensors[declaration.name] = Tensor(declaration.name, positions)
+
+    def unknown(self, equation: Equation) -> None:
+        """Let an equation be read before it is defined: it uses its own result."""
+        self.axes[equation.target] = tuple(b.extent for b in equation.left)
+        name = self.stages.unknown(equation.target)
+        positions = tuple(range(len(equation.left)))
+        self.stages.graph.tensors[equation.target] = Tensor(name, positions)
+        self.unknowns[equation.target] = name
 
     def build(self) -> Graph:
         for definition in definitions(self.program, self.time, True, self.log):
@@ -94,6 +114,9 @@ class _GraphBuilder:
             ref, left = self._sum(definition, why)
         else:
             ref, left = self._map(definition, why)
+        if definition.target in self.unknowns:
+            self.stages.define_unknown(self.unknowns[definition.target], ref, left, why)
+            return
         positions = tuple(ref.axes.index(a) for a in left)
         self.axes[definition.target] = tuple(b.extent for b in definition.left)
         self.stages.graph.tensors[definition.target] = Tensor(ref.value, positions)

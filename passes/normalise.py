@@ -202,7 +202,9 @@ class Normaliser:
                     inverse = self.factor(Div(Const(1), self.value(bottom)))
                     return self._distribute([self.products(top), [inverse]])
             case Div(numerator=top, denominator=Mul(factors=factors)) if not has_reduction(expr.denominator):
-                return self._distribute([self.products(top), *(self.products(Div(Const(1), f)) for f in factors)])
+                return self._distribute(
+                    [self.products(top), *(self.products(Div(Const(1), f)) for f in factors)]
+                )
             case Reduce(op="mean"):
                 return [self.factor(self.value(expr))]
         found = self.decay(expr)

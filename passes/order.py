@@ -4,18 +4,19 @@ The cost of a tree is its multiply-adds, then the elements of its states. Contra
 product of the sizes of all their indices. One step is special: a scan relation R(read, write) meeting a
 part that carries `write` but not `read`, when nothing else still needs `write`, costs one pass over that
 part (nothing, where the part was itself just multiplied: a multiply-add each) and renames write to read.
+Gates that vary cost another pass. An operand is first summed over the indices that only it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from tensorc.passes.relation import Scan
 
 LONG = 2**40  # a sequence so long that every term with fewer tokens is cheaper
-STATE = 2**80  # multiply-adds count before the elements of states
+STATE = 2**240  # multiply-adds count before the elements of states
 EXACT_ALL = 8
 EXACT_CONNECTED = 12
 
@@ -69,6 +70,18 @@ class Ordered:
     state: int
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some operands contracted: the bits of the indices that are left, the cost so far, the tree, and the
+    operands in it. `scan`: the part is a relation on its own."""
+
+    mask: int
+    cost: int
+    tree: Tree
+    operands: tuple[int, ...]
+    scan: Scan | None = None
+
+
 def best_order(
     operands: Sequence[Operand],
     output: frozenset[str],
@@ -76,214 +89,195 @@ def best_order(
     scans: bool = True,
     known: Known | None = None,
 ) -> Ordered:
-    """The cheapest tree. Subsets of operands whose result is `known` cost nothing. Up to `EXACT_ALL` operands over all trees, up to `EXACT_CONNECTED` over those
-    that join connected parts; beyond, a greedy choice of the cheapest next join.
+    """The cheapest tree. Subsets of operands whose result is `known` cost nothing.
+
+    Up to `EXACT_ALL` operands over all trees. Beyond, operands with the same indices are multiplied first,
+    then up to `EXACT_CONNECTED` are searched over all trees that join connected parts; the rest is left to
+    the best of several greedy orders.
 
     >>> m = [Operand(frozenset("ab")), Operand(frozenset("bc")), Operand(frozenset("c"))]
     >>> best_order(m, frozenset("a"), {"a": 10, "b": 10, "c": 10}).multiply_adds
     200
     """
-    search = _Search(operands, output, sizes, scans, known)
-    count = len(operands)
-    if count > EXACT_CONNECTED:
-        tree, cost = search.greedy()
+    search = Search(operands, output, sizes, known)
+    parts = search.leaves(scans)
+    if len(parts) > EXACT_ALL:
+        from tensorc.passes.order_large import many
+
+        best = many(search, parts)
     else:
-        tree, cost = search.exact(connected=count > EXACT_ALL)
-    return Ordered(tree, cost // STATE, cost % STATE)
+        best = search.exact(parts)
+    return Ordered(best.tree, best.cost // STATE, best.cost % STATE)
 
 
-class _Search:
+class Search:
+    """One contraction: indices as bits, sizes of sets of indices, the cost of a step."""
+
     def __init__(
         self,
         operands: Sequence[Operand],
         output: frozenset[str],
         sizes: Mapping[str, int],
-        scans: bool,
         known: Known | None,
     ) -> None:
-        names = sorted(frozenset().union(output, *(o.indices for o in operands)))
-        self.bit = {name: 1 << k for k, name in enumerate(names)}
-        self.names = names
         self.operands = operands
-        self.masks = [self._mask(o.indices) for o in operands]
-        self.output = self._mask(output)
-        self.scans = [o.scan if scans else None for o in operands]
-        self.width = {self.bit[name]: sizes[name] for name in names}
-        self._sizes: dict[int, int] = {0: 1}
+        self.names = sorted(output.union(*(o.indices for o in operands)))
+        self.bit = {name: 1 << k for k, name in enumerate(self.names)}
+        self.output = self.mask(output)
+        self.width = [sizes[name] for name in self.names]
         self.known = known
+        self._sizes: dict[int, int] = {}
 
-    def _mask(self, indices: frozenset[str]) -> int:
+    # -- sets of indices -----------------------------------------------------------------------------
+
+    def mask(self, indices: Iterable[str]) -> int:
+        """The bits of some indices."""
         return sum(self.bit[i] for i in indices)
 
-    def _set(self, mask: int) -> frozenset[str]:
-        return frozenset(n for n in self.names if mask & self.bit[n])
+    def indices(self, mask: int) -> frozenset[str]:
+        """The indices of some bits."""
+        return frozenset(self.names[k] for k in bits(mask))
 
     def size(self, mask: int) -> int:
+        """The number of elements of a tensor with these indices."""
         found = self._sizes.get(mask)
         if found is None:
-            low = mask & -mask
-            found = self._sizes[mask] = self.width[low] * self.size(mask ^ low)
+            found = 1
+            for k in bits(mask):
+                found *= self.width[k]
+            self._sizes[mask] = found
         return found
 
-    def needed(self, subset: int) -> int:
-        """Indices that operands outside the subset, or the output, still need."""
-        need = self.output
-        for k, mask in enumerate(self.masks):
-            if not subset >> k & 1:
-                need |= mask
-        return need
+    # -- steps ---------------------------------------------------------------------------------------
 
-    def leaf(self, k: int) -> tuple[int, int]:
-        """(kept indices, cost) of an operand on its own."""
-        kept = self.masks[k] & self.needed(1 << k)
-        summed = kept != self.masks[k]
-        return kept, self.size(self.masks[k]) * STATE if summed and self.scans[k] is None else 0
+    def leaves(self, scans: bool) -> list[Part]:
+        """Every operand, summed over what only it has; relations are summed by what they meet."""
+        masks = [self.mask(o.indices) for o in self.operands]
+        seen = twice = 0
+        for mask in masks:
+            twice |= seen & mask
+            seen |= mask
+        parts = []
+        for k, mask in enumerate(masks):
+            kept = mask & (twice | self.output)
+            scan = self.operands[k].scan if scans else None
+            cost = self.size(mask) * STATE if kept != mask and scan is None else 0
+            parts.append(Part(kept, cost, Leaf(k, self.indices(kept)), (k,), scan))
+        return parts
 
-    def carry(self, part: int, subset: int, k: int, need: int) -> tuple[int, int] | None:
-        """(state indices, cost) of applying scan k to a part that keeps the indices `part`."""
-        scan = self.scans[k]
-        if scan is None:
-            return None
+    def carry(self, part: int, alone: bool, scan: Scan, need: int) -> tuple[int, int] | None:
+        """(bits of the state, cost) of applying a scan to a part that keeps the bits `part`; None if that
+        is not a scan. `alone`: the part is a single operand, so that no product makes the pass."""
         write, read = self.bit[scan.write], self.bit[scan.read]
         if not part & write or part & read or need & write:
             return None
-        state = (part | self._mask(scan.features)) & ~write
-        fused = subset & (subset - 1)  # more than one operand: the product was a multiply-add
-        once = self.size(state | write)
-        passes = (0 if fused else 1) + (1 if scan.gates else 0)
-        return state, passes * once * STATE + self.size(state)
+        state = (part | self.mask(scan.features)) & ~write
+        passes = (1 if alone else 0) + (1 if scan.gates else 0)
+        return state, passes * self.size(state | write) * STATE + self.size(state)
 
-    def exact(self, connected: bool) -> tuple[Tree, int]:
-        count = len(self.operands)
-        full = (1 << count) - 1
-        kept: dict[int, int] = {}
-        cost: dict[int, int] = {}
-        choice: dict[int, tuple[int, int] | None] = {}
-        touching = self._components() if connected else None
-        for k in range(count):
-            kept[1 << k], cost[1 << k] = self.leaf(k)
-            choice[1 << k] = None
+    def step(self, a: Part, b: Part, need: int) -> int:
+        """The cost of joining two parts, where `need` is needed outside of both."""
+        for part, other in ((a, b), (b, a)):
+            if other.scan is not None:
+                found = self.carry(part.mask, len(part.operands) == 1, other.scan, need)
+                if found is not None:
+                    return found[1]
+        return self.size(a.mask | b.mask) * STATE
+
+    def join(self, a: Part, b: Part, need: int) -> Part:
+        """Two parts contracted, where `need` is needed outside of both."""
+        members = tuple(sorted(a.operands + b.operands))
+        union = a.mask | b.mask
+        for part, other in ((a, b), (b, a)):
+            if other.scan is None:
+                continue
+            union |= self.mask((other.scan.read, other.scan.write)) | self.mask(other.scan.features)
+            found = self.carry(part.mask, len(part.operands) == 1, other.scan, need)
+            if found is not None:
+                kept = union & need
+                tree = Carry(
+                    part.tree, other.operands[0], other.scan, self.indices(found[0]), self.indices(kept)
+                )
+                return Part(kept, self._cost(a, b, found[1], members, tree.indices), tree, members)
+        kept = union & need
+        joined = Join(a.tree, b.tree, self.indices(kept))
+        step = self.size(a.mask | b.mask) * STATE
+        return Part(kept, self._cost(a, b, step, members, joined.indices), joined, members)
+
+    def _cost(self, a: Part, b: Part, step: int, members: tuple[int, ...], kept: frozenset[str]) -> int:
+        if self.known is not None and self.known(list(members), kept):
+            return 0
+        return a.cost + b.cost + step
+
+    # -- the exact search ----------------------------------------------------------------------------
+
+    def exact(self, parts: Sequence[Part], outside: int = 0, connected: bool = False) -> Part:
+        """The cheapest tree of some parts; `outside` is needed by others. With `connected`, over the trees
+        of connected parts (the parts must be connected)."""
+        full = (1 << len(parts)) - 1
+        union = [0] * (full + 1)
+        for subset in range(1, full + 1):
+            low = subset & -subset
+            union[subset] = union[subset ^ low] | parts[low.bit_length() - 1].mask
+        best: list[Part | None] = [None] * (full + 1)
+        for k, part in enumerate(parts):
+            best[1 << k] = part
+        touching = _touching(parts) if connected else None
         for subset in range(1, full + 1):
             if subset & (subset - 1) == 0:
                 continue
-            if touching is not None and subset != full and not _is_connected(subset, touching):
+            if touching is None or is_connected(subset, touching):
+                need = self.output | outside | union[full ^ subset]
+                best[subset] = self._best_split(subset, best, need)
+        found = best[full]
+        assert found is not None
+        return found
+
+    def _best_split(self, subset: int, best: list[Part | None], need: int) -> Part | None:
+        chosen: tuple[Part, Part] | None = None
+        least = 0
+        rest = subset & (subset - 1)  # one side holds the lowest part
+        side = rest
+        sizes = self._sizes
+        while side:
+            a, b = best[side], best[subset ^ side]
+            side = (side - 1) & rest
+            if a is None or b is None:
                 continue
-            self._best_split(subset, kept, cost, choice)
-        return self._tree(full, kept, choice), cost[full]
-
-    def _components(self) -> list[int]:
-        return [
-            sum(1 << b for b in range(len(self.masks)) if self.masks[a] & self.masks[b])
-            for a in range(len(self.masks))
-        ]
-
-    def _best_split(
-        self,
-        subset: int,
-        kept: dict[int, int],
-        cost: dict[int, int],
-        choice: dict[int, tuple[int, int] | None],
-    ) -> None:
-        need = self.needed(subset)
-        best = None
-        low = subset & -subset
-        rest = subset ^ low
-        part = rest
-        while part:
-            other = subset ^ part
-            a, b = cost.get(part), cost.get(other)
-            if a is not None and b is not None:
-                total = a + b
-                if best is None or total < best[0]:
-                    total += self._join_cost(part, other, kept, need)
-                    if best is None or total < best[0]:
-                        best = (total, part, other)
-            part = (part - 1) & rest
-        if best is None:
-            return
-        choice[subset] = (best[1], best[2])
-        union = 0
-        for k in range(len(self.masks)):
-            if subset >> k & 1:
-                union |= self.masks[k]
-        kept[subset] = union & need
-        cost[subset] = 0 if self._is_known(subset, kept[subset]) else best[0]
-
-    def _is_known(self, subset: int, kept: int) -> bool:
-        if self.known is None:
-            return False
-        return self.known([k for k in range(len(self.masks)) if subset >> k & 1], self._set(kept))
-
-    def _join_cost(self, part: int, other: int, kept: dict[int, int], need: int) -> int:
-        for a, b in ((part, other), (other, part)):
-            if b & (b - 1) == 0:
-                found = self.carry(kept[a], a, b.bit_length() - 1, need)
-                if found is not None:
-                    return found[1]
-        return self.size(kept[part] | kept[other]) * STATE
-
-    def _tree(self, subset: int, kept: dict[int, int], choice: dict[int, tuple[int, int] | None]) -> Tree:
-        split = choice[subset]
-        if split is None:
-            return Leaf(subset.bit_length() - 1, self._set(kept[subset]))
-        return self._node(subset, split, kept, lambda s: self._tree(s, kept, choice))
-
-    def _node(self, subset: int, split: tuple[int, int], kept: dict[int, int], tree: object) -> Tree:
-        need = self.needed(subset)
-        for a, b in (split, split[::-1]):
-            if b & (b - 1) == 0:
-                k = b.bit_length() - 1
-                found = self.carry(kept[a], a, k, need)
-                if found is not None:
-                    scan = self.scans[k]
-                    assert scan is not None
-                    return Carry(tree(a), k, scan, self._set(found[0]), self._set(kept[subset]))  # type: ignore[operator]
-        return Join(tree(split[0]), tree(split[1]), self._set(kept[subset]))  # type: ignore[operator]
-
-    def greedy(self) -> tuple[Tree, int]:
-        """The cheapest next join again and again; for more operands than the exact search takes."""
-        kept: dict[int, int] = {}
-        parts: dict[int, Tree] = {}
-        total = 0
-        for k in range(len(self.operands)):
-            kept[1 << k], cost = self.leaf(k)
-            parts[1 << k] = Leaf(k, self._set(kept[1 << k]))
-            total += cost
-        while len(parts) > 1:
-            step = min(
-                ((self._greedy_cost(a, b, kept), a, b) for a in parts for b in parts if a < b),
-                key=lambda s: s[0],
-            )
-            _, a, b = step
-            subset = a | b
-            union = 0
-            for k in range(len(self.masks)):
-                if subset >> k & 1:
-                    union |= self.masks[k]
-            total += self._join_cost(a, b, kept, self.needed(subset))
-            kept[subset] = union & self.needed(subset)
-            parts[subset] = self._node(subset, (a, b), kept, parts.__getitem__)
-            del parts[a], parts[b]
-        (tree,) = parts.values()
-        return tree, total
-
-    def _greedy_cost(self, a: int, b: int, kept: dict[int, int]) -> tuple[int, int]:
-        subset = a | b
-        need = self.needed(subset)
-        union = (kept[a] | kept[b]) & need
-        shared = bool(kept[a] & kept[b])
-        grown = self.size(union) - self.size(kept[a]) - self.size(kept[b])
-        return (0 if shared else 1, self._join_cost(a, b, kept, need) // STATE + grown)
+            total = a.cost + b.cost
+            if chosen is not None and total >= least:
+                continue
+            if a.scan is None and b.scan is None:
+                mask = a.mask | b.mask
+                total += (sizes.get(mask) or self.size(mask)) * STATE
+            else:
+                total += self.step(a, b, need)
+            if chosen is None or total < least:
+                least, chosen = total, (a, b)
+        return None if chosen is None else self.join(*chosen, need)
 
 
-def _is_connected(subset: int, touching: list[int]) -> bool:
+def bits(mask: int) -> list[int]:
+    """The positions of the bits of a mask."""
+    found = []
+    while mask:
+        low = mask & -mask
+        found.append(low.bit_length() - 1)
+        mask ^= low
+    return found
+
+
+def _touching(parts: Sequence[Part]) -> list[int]:
+    return [sum(1 << k for k, b in enumerate(parts) if a.mask & b.mask) for a in parts]
+
+
+def is_connected(subset: int, touching: Sequence[int]) -> bool:
+    """Whether the parts of a subset hang together; `touching[k]` are the parts that share an index with k."""
     seen = frontier = subset & -subset
     while frontier:
         reach = 0
-        while frontier:
-            low = frontier & -frontier
-            reach |= touching[low.bit_length() - 1]
-            frontier ^= low
+        for k in bits(frontier):
+            reach |= touching[k]
         frontier = reach & subset & ~seen
         seen |= frontier
     return seen == subset

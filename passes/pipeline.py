@@ -22,6 +22,7 @@ from tensorc.passes.linear import NotLinear, stage_graph
 from tensorc.passes.parallel import Parallel
 from tensorc.passes.records import Log
 from tensorc.passes.recurrent import Recurrent
+from tensorc.passes.solve import NotAffine
 from tensorc.passes.stages import Graph
 from tensorc.passes.streams import streams
 from tensorc.plan import Plan
@@ -33,7 +34,13 @@ def chunkwise_plan(
     program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int], chunk: int
 ) -> Plan:
     """The chunkwise form. The sizes and the chunk decide orders, never a state."""
-    return _checked(Chunkwise(program, graph, time, sizes, chunk).plan())
+    try:
+        return _checked(Chunkwise(program, graph, time, sizes, chunk).plan())
+    except NotAffine as problem:
+        names = ", ".join(sorted(u.lstrip("%") for u in graph.unknowns))
+        line = next((n.why.line for n in graph.nodes if n.out.value in graph.unknowns), None)
+        change = "use form='recurrent', token by token, or make it linear in its own result"
+        raise NotLinear(f"{names} uses its own result: {problem}", change, line) from None
 
 
 def recurrent_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int]) -> Plan:

@@ -106,7 +106,7 @@ class Realiser(ABC):
         for memory in part.memories:
             self.emitter.provide(memory.name, None, BODY)
         for node in part.nodes:
-            self._make(node)
+            self._bound(node.out.value)
         updates = [step for memory in part.memories for step in self.update(memory)]
         keeps = self._keeps(part, k, stored)
         steps = self._live(keeps + updates)
@@ -162,7 +162,10 @@ class Realiser(ABC):
 
     def _make(self, node: GraphNode) -> None:
         """Emit the steps of a node in the current loop."""
-        if isinstance(node, Value):
+        made = self.solved(node)
+        if made is not None:
+            pass
+        elif isinstance(node, Value):
             made = self.emitter.pointwise(self._here(node.expr), self._labels(node.out.axes), node.why)
         elif isinstance(node, Product):
             items = [self.ref(r) for r in node.items]
@@ -237,6 +240,10 @@ class Realiser(ABC):
         return Ref(value, tuple(here[k] for k in order))
 
     # -- what a form must say ------------------------------------------------------------------------------
+
+    def solved(self, node: GraphNode) -> Ref | None:
+        """A value that depends on itself, where the form must solve for it."""
+        return None
 
     @abstractmethod
     def stage(self, node: Stage, memory: Memory) -> Ref:

@@ -76,13 +76,15 @@ class Tensor:
 
 @dataclass(slots=True)
 class Graph:
-    """The stage graph of a program: nodes in order, states by name, labels with their extents."""
+    """The stage graph of a program: nodes in order, states by name, labels with their extents. `unknowns`
+    are values that depend on themselves: equations that use their own results."""
 
     nodes: list[GraphNode] = field(default_factory=list)
     memories: dict[str, Memory] = field(default_factory=dict)
     extents: dict[str, Extent] = field(default_factory=dict)
     axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    unknowns: set[str] = field(default_factory=set)
 
     def read(self, tensor: str, labels: tuple[str, ...]) -> Ref:
         """A tensor of the program as a value: labels given in the order of its declaration."""
@@ -140,6 +142,17 @@ class StageBuilder:
             self.graph.extents[label] = extent
             result[name] = label
         return result
+
+    def unknown(self, tensor: str) -> str:
+        """The name of a value that depends on itself; `define_unknown` says what it is."""
+        name = f"%{tensor}"
+        self.graph.unknowns.add(name)
+        return name
+
+    def define_unknown(self, name: str, ref: Ref, left: tuple[str, ...], why: Why) -> None:
+        """An unknown as the value that was made for its equation, axes as declared."""
+        read = Read(self.alias(ref), tuple(Index(a) for a in ref.axes))
+        self.graph.nodes.append(Value(Ref(name, left), read, why))
 
     def alias(self, ref: Ref) -> str:
         """A name under which expressions can read a value, axes in its own order."""
@@ -376,8 +389,8 @@ class StageBuilder:
 
 
 def _least(opened: _Open) -> tuple[int, int, frozenset[str]]:
-    """The best cut: the smallest tensor, the lowest of equals."""
-    return min(opened.cuts, key=lambda cut: cut[0])
+    """The best cut: the smallest tensor, the lowest of equals, the state itself only if nothing equals it."""
+    return min(opened.cuts, key=lambda cut: (cut[0], cut[1] == 0, cut[1]))
 
 
 def _orders_of(axes: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -159,6 +159,8 @@ KINDS = {
     "Map": "elementwise",
     "Tile": "mask",
     "ScanTile": "scan",
+    "Solve": "solve",
+    "Solve": "solve",
     "Fold": "reduction",
     "Normalise": "softmax",
     "Fill": "store",

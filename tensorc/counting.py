@@ -28,6 +28,7 @@ from tensorc.plan import (
     Recur,
     Ref,
     ScanTile,
+    Solve,
     Step,
     Tile,
     Update,
@@ -137,6 +138,13 @@ class Counter:
                 return self._tile(step, known) + Count(elements=read, calls=0)
             case ScanTile():
                 return self._scan(step, known) + Count(elements=read, calls=0)
+            case Solve():
+                written = self._store(step.out, known)
+                return Count(products=self.chunk * written, elements=read + 2 * written, calls=12)
+            case Solve():
+                # Half a matrix product: the matrix is triangular.
+                written = self._store(step.out, known)
+                return Count(products=self._label(ROW) * written, elements=read + written, calls=8)
             case Fold() | Normalise():
                 return self._reduce(step, known) + Count(elements=read, calls=0)
             case Update():

@@ -14,6 +14,7 @@ from tensorc.execute_values import Labelled, PlanError, broadcast, contract, spr
 from tensorc.ir import Cond, Expr
 from tensorc.numbers import FLOAT, Array, Numbers
 from tensorc.plan import (
+    COLUMN,
     HERE,
     ROW,
     Contract,
@@ -27,6 +28,7 @@ from tensorc.plan import (
     Plan,
     Recur,
     ScanTile,
+    Solve,
     Step,
     Tile,
     Update,
@@ -135,6 +137,25 @@ class Interpreter(Machine):
         lengths = [self.length(a) for a in step.out.axes if a != ROW]
         self.make(step.out, scan(self.numbers, step, self.value, ROW, lengths))
 
+    def solve(self, step: Solve) -> None:
+        """The unknown of (1 - matrix) unknown = right, row by row."""
+        batch = [a for a in step.matrix.axes if a not in (ROW, COLUMN)]
+        rest = [a for a in step.right.axes if a != ROW and a not in batch]
+        matrix = spread(self.value(step.matrix), (ROW, COLUMN, *batch, *(a for a in rest)))
+        right = spread(self.value(step.right), (ROW, *batch, *rest))
+        count = len(batch) + len(rest)
+        rows: list[Array] = []
+        for t in range(right.shape[right.ndim - count - 1]):
+            row = right[(..., t, *[slice(None)] * count)]
+            for earlier, known in enumerate(rows):
+                factor = matrix[(..., t, earlier, *[slice(None)] * count)]
+                row = self.numbers.add(row, self.numbers.multiply(factor, known))
+            rows.append(row)
+        shape = np.broadcast_shapes(*(r.shape for r in rows)) if rows else ()
+        stacked = [np.broadcast_to(r, shape) for r in rows]
+        result = np.stack(stacked, axis=len(shape) - count) if rows else right
+        self.make(step.out, spread(Labelled((ROW, *batch, *rest), result), step.out.axes))
+
     def fold(self, step: Fold) -> None:
         """A row reduction where the domain holds."""
         body, mask = self._domain(step.body, step.domain, (*step.out.axes, *step.over))
@@ -232,6 +253,7 @@ _STEPS: dict[type, Callable[[Interpreter, Any], None]] = {
     Contract: Interpreter.contract,
     Tile: Interpreter.tile,
     ScanTile: Interpreter.scan,
+    Solve: Interpreter.solve,
     Fold: Interpreter.fold,
     Normalise: Interpreter.normalise,
     Recur: Interpreter.recur,

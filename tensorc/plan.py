@@ -127,6 +127,17 @@ class ScanTile:
 
 
 @dataclass(frozen=True, slots=True)
+class Solve:
+    """The unknown of (1 − matrix) · unknown = right along ROW; the matrix [ROW, COLUMN, ...] is strictly
+    lower triangular. Labels that both have are batch labels, the others of `right` pass through."""
+
+    out: Ref
+    matrix: Ref
+    right: Ref
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Fold:
     """A row reduction of an expression over `over`, where the domain holds."""
 
@@ -194,7 +205,7 @@ class Keep:
 
 
 Step: TypeAlias = (
-    Load | Gather | Map | Contract | Tile | ScanTile | Fold | Normalise | Fill | Recur | Update | Keep
+    Load | Gather | Map | Contract | Tile | ScanTile | Solve | Fold | Normalise | Fill | Recur | Update | Keep
 )
 
 

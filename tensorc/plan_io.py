@@ -16,6 +16,7 @@ from tensorc.plan import (
     Recur,
     Ref,
     ScanTile,
+    Solve,
     Step,
     Tile,
     Update,
@@ -44,6 +45,8 @@ def step_inputs(step: Step) -> list[Ref]:
             return [g.gate for g in gates]
         case ScanTile():
             return [step.writes, step.state, *(g.gate for g in step.gates)]
+        case Solve(matrix=matrix, right=right):
+            return [matrix, right]
         case Fold() | Normalise():
             return [r for n in (step.body, *step.domain) for r in expression_reads(n)]
         case Fill(row=row):
@@ -60,7 +63,7 @@ def step_inputs(step: Step) -> list[Ref]:
 def step_outputs(step: Step) -> list[Ref]:
     """The values a step makes."""
     match step:
-        case Load() | Gather() | Map() | Contract() | Tile() | ScanTile() | Fold() | Normalise():
+        case Load() | Gather() | Map() | Contract() | Tile() | ScanTile() | Solve() | Fold() | Normalise():
             return [step.out]
         case Recur(targets=targets):
             return list(targets)

@@ -1,0 +1,144 @@
+"""Self-reference in the stage graph: which values depend on themselves, and as what linear system.
+
+An equation that reads its own result at strictly earlier tokens, w = b + Σ a · (P · state of w), is a
+cycle of the graph: the strict read, pointwise values, w. Token by token it needs nothing special, since a
+strict read comes before the write. Chunk by chunk it is one triangular system, (1 − a · (P Kᵀ ∘ tile)) w
+= b + a · (P · state before the chunk) (Yang et al. 2024, arXiv 2406.06484, section 3, for one such rule).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import networkx as nx
+
+from tensorc.ir import Add, Const, Div, Expr, Index, Mul, Neg, Node, Read, rebuild, substitute, walk
+from tensorc.passes.blockwise import node_inputs
+from tensorc.passes.stages import Graph, GraphNode, Product, Stage, Value
+from tensorc.passes.terms import ONE, times
+from tensorc.plan import Ref
+
+
+class NotAffine(Exception):
+    """A self-reference that is no linear system of one unknown: why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A linear system: the unknown's node, the strict reads of its state, and w = constant + Σ factor · read
+    with expressions over the unknown's own labels; each read stands with the labels it is read under."""
+
+    unknown: Value
+    reads: tuple[Stage, ...]
+    labels: tuple[tuple[str, ...], ...]
+    factors: tuple[Expr, ...]
+    constant: Expr
+
+
+def cycles(graph: Graph, nodes: dict[str, GraphNode]) -> list[frozenset[str]]:
+    """The sets of values that depend on themselves."""
+    values = nx.DiGraph()
+    for name, node in nodes.items():
+        for value in node_inputs(graph, node):
+            values.add_edge(value, name)
+    return [frozenset(c) for c in nx.strongly_connected_components(values) if len(c) > 1]
+
+
+def system(graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> System:
+    """The linear system of a cycle; `NotAffine` if it is none."""
+    stages = [n for v in sorted(cycle) if isinstance(n := nodes[v], Stage)]
+    if any(isinstance(nodes[v], Product) for v in cycle):
+        raise NotAffine("its own result is contracted again after the state is read")
+    written: set[str] = set()
+    for stage in stages:
+        writes = [r.value for r in graph.memories[stage.state.value].writes if r.value in cycle]
+        if not stage.reading.strict or any(r.value in cycle for r in stage.items) or len(writes) != 1:
+            raise NotAffine("the state is multiplied by itself, or read after the write it depends on")
+        written |= set(writes)
+    if len(written) != 1:
+        raise NotAffine("several equations use each other's results")
+    unknown = nodes[written.pop()]
+    if not isinstance(unknown, Value):
+        raise NotAffine("what is written to the state is read from another state of its own")
+    expr = _expanded(unknown.expr, graph, nodes, cycle - {unknown.out.value})
+    constant, found = affine_in(expr, {s.out.value for s in stages}, graph)
+    order = [s for s in stages if any(r.value == s.out.value for r in found)]
+    reads = [next(r for r in found if r.value == s.out.value) for s in order]
+    return System(
+        unknown, tuple(order), tuple(r.axes for r in reads), tuple(found[r] for r in reads), constant
+    )
+
+
+def _expanded(expr: Expr, graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> Expr:
+    """The expression with every pointwise value of the cycle replaced by what it is."""
+
+    def visit(node: Node) -> Node:
+        if isinstance(node, Read) and node.tensor in graph.tensors:
+            ref = graph.read(
+                node.tensor, tuple(s.name if isinstance(s, Index) else "" for s in node.subscripts)
+            )
+            inner = nodes.get(ref.value)
+            if ref.value in cycle and isinstance(inner, Value):
+                names = {a: Index(b) for a, b in zip(inner.out.axes, ref.axes, strict=True)}
+                return visit(substitute(inner.expr, names))
+        return rebuild(node, visit)
+
+    return visit(expr)  # type: ignore[return-value]
+
+
+def affine_in(expr: Expr, unknown: set[str], graph: Graph) -> tuple[Expr, dict[Ref, Expr]]:
+    """(constant, coefficient of each unknown) of an expression; `NotAffine` if it is not linear in them."""
+    key = _unknown(expr, unknown, graph)
+    if key is not None:
+        return Const(0), {key: ONE}
+    if not any(_unknown(n, unknown, graph) for n in walk(expr)):
+        return expr, {}
+    match expr:
+        case Neg(operand=operand):
+            constant, parts = affine_in(operand, unknown, graph)
+            return _negated(constant), {k: times(Const(-1), v) for k, v in parts.items()}
+        case Add(terms=terms):
+            return _sum([affine_in(t, unknown, graph) for t in terms])
+        case Mul(factors=factors):
+            return _product(factors, unknown, graph)
+        case Div(numerator=top, denominator=bottom):
+            if any(_unknown(n, unknown, graph) for n in walk(bottom)):
+                raise NotAffine("it divides by its own result")
+            return _product((top, Div(ONE, bottom)), unknown, graph)
+    raise NotAffine("it goes through a function that is not linear")
+
+
+def _negated(expr: Expr) -> Expr:
+    return expr if expr == Const(0) else times(Const(-1), expr)
+
+
+def _unknown(node: Node, unknown: set[str], graph: Graph) -> Ref | None:
+    """The value a node reads, if it is one of the unknowns under plain labels."""
+    if not isinstance(node, Read) or node.tensor not in graph.tensors:
+        return None
+    if graph.tensors[node.tensor].value not in unknown:
+        return None
+    labels = tuple(s.name for s in node.subscripts if isinstance(s, Index))
+    if len(set(labels)) != len(node.subscripts):
+        raise NotAffine("its own result is read under repeated or computed indices")
+    return graph.read(node.tensor, labels)
+
+
+def _sum(parts: list[tuple[Expr, dict[Ref, Expr]]]) -> tuple[Expr, dict[Ref, Expr]]:
+    constants = tuple(c for c, _ in parts if c != Const(0))
+    merged: dict[Ref, list[Expr]] = {}
+    for _, found in parts:
+        for key, factor in found.items():
+            merged.setdefault(key, []).append(factor)
+    total = Const(0) if not constants else constants[0] if len(constants) == 1 else Add(constants)
+    return total, {k: v[0] if len(v) == 1 else Add(tuple(v)) for k, v in merged.items()}
+
+
+def _product(factors: tuple[Expr, ...], unknown: set[str], graph: Graph) -> tuple[Expr, dict[Ref, Expr]]:
+    inside = [f for f in factors if any(_unknown(n, unknown, graph) for n in walk(f))]
+    if len(inside) != 1:
+        raise NotAffine("its own result is multiplied by itself")
+    rest = [f for f in factors if f is not inside[0]]
+    constant, parts = affine_in(inside[0], unknown, graph)
+    scaled = Const(0) if constant == Const(0) else times(*rest, constant)
+    return scaled, {k: times(*rest, v) for k, v in parts.items()}
