@@ -1,0 +1,1 @@
+../../tensorc/constant_keys.py

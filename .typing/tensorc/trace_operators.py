@@ -1,0 +1,1 @@
+../../tensorc/trace_operators.py
