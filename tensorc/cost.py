@@ -160,7 +160,6 @@ KINDS = {
     "Tile": "mask",
     "ScanTile": "scan",
     "Solve": "solve",
-    "Solve": "solve",
     "Fold": "reduction",
     "Normalise": "softmax",
     "Fill": "store",

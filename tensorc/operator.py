@@ -200,10 +200,19 @@ class Operator:
 
     def report(self, **sizes: int) -> Report:
         """What was found: forms, costs, the chosen order and what was refused (see `tensorc.report`)."""
-        from tensorc.report import build_report
+        from tensorc.report import Refused, build_report
 
         full = self.forms.example_sizes(sizes)
-        return build_report(self, full)
+        plans, missing = {}, []
+        for form in ("parallel", "chunkwise", "recurrent"):
+            why = self.forms.why_not(form)
+            if why is None:
+                plans[form] = self.forms.plan(form, full)
+            else:
+                missing.append(Refused(f"{form} form", why.reason, why.change, why.line))
+        return build_report(
+            self.program, full, plans, self.choose(full), self.forms.log, refusals=missing
+        )
 
     def verify(
         self,
