@@ -8,12 +8,15 @@ forest every edge is oriented towards the root.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import networkx as nx
 
+from tensorc.errors import Span
 from tensorc.ir import Expr, Extent, free_indices
+from tensorc.passes.records import Log
 from tensorc.passes.relation import Relation, Scan
 from tensorc.passes.relation_dense import Dense
 from tensorc.passes.relation_order import Decay, Order
@@ -39,14 +42,16 @@ class LinearTerm:
     scans: tuple[Scan, ...]
 
 
-def linear_terms(term: Term, outputs: frozenset[str], time: Extent) -> list[LinearTerm]:
+def linear_terms(
+    term: Term, outputs: frozenset[str], time: Extent, log: Log, span: Span | None
+) -> list[LinearTerm]:
     """The term as a sum of terms whose relations form a forest of scans, roots at `outputs`."""
     pending, done = [merge(term)], []
     while pending:
         current = pending.pop(0)
         if current is None:
             continue
-        split = _normalise(current, outputs)
+        split = _normalise(current, outputs, lambda rule, what: log.did(rule, what, span))
         if split is None:
             rooted, more = _orient(current, outputs, time)
             done.append(rooted)
@@ -132,21 +137,24 @@ def _equal(term: Term, names: dict[str, str]) -> Term | None:
     return merge(replace(term, relations=tuple(kept), factors=tuple(factors)))
 
 
-def _normalise(term: Term, outputs: frozenset[str]) -> list[Term | None] | None:
+Did: TypeAlias = Callable[[str, str], None]
+
+
+def _normalise(term: Term, outputs: frozenset[str], did: Did) -> list[Term | None] | None:
     """One step towards a forest; None if the relations are one already."""
     graph = nx.DiGraph()
     for relation in _orders(term):
         graph.add_edge(relation.early, relation.late, order=relation)
     for other in term.relations:
         if isinstance(other, Dense):
-            return _implied(term, other, graph)
+            return _implied(term, other, graph, did)
     for relation in sorted(_orders(term), key=lambda r: (r.early, r.late)):
         graph.remove_edge(relation.early, relation.late)
         if nx.has_path(graph, relation.early, relation.late):
-            path = max(nx.all_simple_paths(graph, relation.early, relation.late), key=len)
-            return _reduce(
-                term, relation, [graph.edges[e]["order"] for e in zip(path, path[1:], strict=False)]
-            )
+            path = _longest_path(graph, relation.early, relation.late)
+            links = [graph.edges[e]["order"] for e in zip(path, path[1:], strict=False)]
+            did("reduce", f"{_text(relation)} follows from {' and '.join(map(_text, links))}")
+            return _reduce(term, relation, links)
         graph.add_edge(relation.early, relation.late, order=relation)
     cycles = nx.cycle_basis(graph.to_undirected())
     if not cycles:
@@ -158,11 +166,23 @@ def _normalise(term: Term, outputs: frozenset[str]) -> list[Term | None] | None:
                 if a < b and not closure.has_edge(a, b) and not closure.has_edge(b, a):
                     first = merge(replace(term, relations=(*term.relations, Order(a, b))))
                     second = merge(replace(term, relations=(*term.relations, Order(b, a, strict=True))))
+                    did("extend", f"a cycle of relations is split into {a} <= {b} and {b} < {a}")
                     return [first, second]
     raise NoScan("the relations form a cycle", "remove a comparison that follows from the others")
 
 
-def _implied(term: Term, relation: Dense, graph: nx.DiGraph) -> list[Term | None]:
+def _longest_path(graph: nx.DiGraph, first: str, last: str) -> list[str]:
+    """The path with the most links between two tokens of an acyclic graph."""
+    between = (nx.descendants(graph, first) | {first}) & (nx.ancestors(graph, last) | {last})
+    path: list[str] = nx.dag_longest_path(graph.subgraph(between), weight=None, default_weight=1)
+    return path
+
+
+def _text(relation: Order) -> str:
+    return f"{relation.early} {'<' if relation.strict else '<='} {relation.late}"
+
+
+def _implied(term: Term, relation: Dense, graph: nx.DiGraph, did: Did) -> list[Term | None]:
     """A decay without an order of its own: the other relations imply one, or it is split into both."""
     decay = relation.decay
     rest = tuple(r for r in term.relations if r is not relation)
@@ -171,8 +191,8 @@ def _implied(term: Term, relation: Dense, graph: nx.DiGraph) -> list[Term | None
     early, late = decay.early, decay.late
     known = {early, late} <= set(graph)
     if known and nx.has_path(graph, early, late):
-        paths = nx.all_simple_paths(graph, early, late)
-        strict = any(graph.edges[e]["order"].strict for p in paths for e in zip(p, p[1:], strict=False))
+        between = (nx.descendants(graph, early) | {early}) & (nx.ancestors(graph, late) | {late})
+        strict = any(e["order"].strict for _, _, e in graph.subgraph(between).edges(data=True))
         met = relation.meet(Order(early, late, strict))
         if met is not None:
             return [merge(replace(_scaled(term, relation), relations=(*rest, met)))]
@@ -180,6 +200,7 @@ def _implied(term: Term, relation: Dense, graph: nx.DiGraph) -> list[Term | None
         # A product of no gates is 1: D = [early <= late] D + [late < early].
         if known and nx.has_path(graph, late, early) and not (decay.with_early and decay.with_late):
             return [merge(replace(term, relations=rest))]
+        did("split", f"a decay without an order is split into {early} <= {late} and {late} < {early}")
         before = merge(replace(term, relations=(*term.relations, Order(early, late))))
         return [before, merge(replace(term, relations=(*rest, Order(late, early, strict=True))))]
     raise NoScan(*relation.why_not())

@@ -77,7 +77,7 @@ def stage_graph(program: Program, time: Extent, sizes: Mapping[str, int], log: L
 class _GraphBuilder:
     def __init__(self, program: Program, time: Extent, sizes: Mapping[str, int], log: Log) -> None:
         self.program, self.time, self.log = program, time, log
-        self.stages = StageBuilder(sizes, time)
+        self.stages = StageBuilder(sizes, time, log)
         self.axes: dict[str, tuple[Extent, ...]] = {}
         self.unknowns: dict[str, str] = {}
         for declaration in program.inputs:
@@ -167,7 +167,7 @@ class _GraphBuilder:
         parts: list[Expr] = []
         left = self._left(definition.left)
         for term in definition.terms:
-            for linear in linear_terms(merge_masks(term), outputs, self.time):
+            for linear in linear_terms(merge_masks(term), outputs, self.time, self.log, definition.span):
                 binds = {b.name: b.extent for b in (*definition.left, *linear.term.bound)}
                 parts.append(self._term(linear, definition.left, left, binds, why))
         total: Expr = Const(0) if not parts else parts[0] if len(parts) == 1 else Add(tuple(parts))

@@ -225,9 +225,13 @@ class Normaliser:
         try:
             match expr:
                 case Add(terms=terms) if self.expand:
-                    return [t for part in terms for t in self.products(part)]
+                    expanded = [t for part in terms for t in self.products(part)]
+                    self._did("expand", expr, f"is multiplied out: {len(expanded)} terms")
+                    return expanded
                 case Pow(base=base, exponent=Const(value=int(p))) if self.expand and p >= 1:
-                    return self._power(expr, base, p)
+                    expanded = self._power(expr, base, p)
+                    self._did("expand", expr, f"is multiplied out: {len(expanded)} monomials of degree {p}")
+                    return expanded
                 case Where(condition=condition, then=then, otherwise=otherwise) if self.expand:
                     holds = Mul((Iverson(condition), then))
                     fails = Mul((Iverson(Not(condition)), otherwise))
@@ -235,10 +239,16 @@ class Normaliser:
                 case Call(function="exp", arguments=(argument,)):
                     separated = self._separate_exp(argument)
                     if separated is not None:
+                        self._did("separate", expr, "is a product of factors of one token each")
                         return separated
         except Unexpanded:
             pass
         return [self.opaque(expr)]
+
+    def _did(self, rule: str, expr: Expr, what: str) -> None:
+        from tensorc.printing import print_expr
+
+        self.log.did(rule, f"{print_expr(expr)} {what}", expr.span or self.span)
 
     def opaque(self, expr: Expr) -> Term:
         """A pair that cannot be separated: it stays a dense factor."""
@@ -349,6 +359,7 @@ class Normaliser:
         if has_reduction(gate.value):
             gate = Gate(self._lift_gate(gate.value), gate.log)
         decayed = replace(found.decayed, gate=gate)
+        self._did("decay", expr, f"is a decay from {decayed.early} to {decayed.late}")
         relation = Dense(
             decayed.early,
             decayed.late,

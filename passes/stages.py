@@ -9,13 +9,14 @@ All values here have at most one token axis, labelled `TOKEN` and standing first
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tensorc.ir import Expr, Extent, Index, Node, Read, free_indices, substitute, walk
 from tensorc.passes.chains import LinearTerm, NoScan
 from tensorc.passes.order import LONG, Carry, Join, Leaf, Operand, Ordered, Tree, best_order
+from tensorc.passes.records import Log, Rewrite
 from tensorc.passes.relation import TOKEN, Gate, Reading, Scan
 from tensorc.plan import Ref, Why
 
@@ -115,8 +116,9 @@ class _Closed:
 class StageBuilder:
     """Builds the stage graph; equal values, products and states are made once."""
 
-    def __init__(self, sizes: Mapping[str, int], time: Extent) -> None:
+    def __init__(self, sizes: Mapping[str, int], time: Extent, log: Log | None = None) -> None:
         self.graph = Graph()
+        self.log = log
         self.lead: set[str] = set()
         self.tokens: frozenset[str] = frozenset()
         self.sizes = sizes
@@ -350,7 +352,9 @@ class StageBuilder:
                 tuple(self.graph.extents[a] for a in order),
             )
             if again in self.known:
-                return Ref(self.known[again].value, order)
+                found = Ref(self.known[again].value, order)
+                self._did("share", f"the state of {self._sizes(axes)} is shared with another read of it")
+                return found
         ref = self._fresh("S", axes)
         self.graph.memories[ref.value] = Memory(
             ref.value, axes, tuple(writes), gates, reverse, total, self.why
@@ -358,10 +362,25 @@ class StageBuilder:
         self.known[key] = ref
         return ref
 
+    def _did(self, rule: str, what: str) -> None:
+        record = Rewrite(rule, what, self.why.line)
+        if self.log is not None and record not in self.log.rewrites:
+            self.log.rewrites.append(record)
+
+    def _sizes(self, labels: Iterable[str]) -> str:
+        """The extents of features as a product, for the records."""
+        extents = [str(self.graph.extents[a]) for a in labels if a in self.graph.extents]
+        return "·".join(extents) or "one number"
+
     def _close(self, opened: _Open) -> _Closed:
         """Cut at the smallest tensor on the way up: a stage, and the factors above the cut."""
         width, count, indices = _least(opened)
         read = opened.carry.scan.read
+        state, cut = self._sizes(opened.state.axes), self._sizes(sorted(indices - {read}))
+        self._did(
+            "cut",
+            f"a state of {state}, read as a value of {cut} a token" if count else f"a state of {state}, read as it is",
+        )
         items = [r.relabel({read: TOKEN}) for r in opened.items[:count]]
         axes = self.axes(frozenset(TOKEN if i == read else i for i in indices))
         scan = opened.carry.scan
