@@ -39,6 +39,7 @@ class Realiser(ABC):
         self.kept: dict[str, Ref] = {}
         self.final: dict[str, Bound] = {}
         self.bound: dict[str, Bound] = {}
+        self.here: set[str] = set()
         self.counter = [0]
 
     def plan(self) -> Plan:
@@ -105,6 +106,7 @@ class Realiser(ABC):
             self._make(node)
         for memory in part.memories:
             self.emitter.provide(memory.name, None, BODY)
+        self.here = {n.out.value for n in part.nodes}
         for node in part.nodes:
             self._bound(node.out.value)
         updates = [step for memory in part.memories for step in self.update(memory)]
@@ -215,7 +217,7 @@ class Realiser(ABC):
         elif value in self.final:
             self.emitter.provide(self.final[value][0], None, CONSTANT)
             self.bound[value] = self.final[value]
-        elif value in self.kept:
+        elif value in self.kept and value not in self.here:
             whole = self.kept[value]
             self.bound[value] = self._load(
                 whole.value, tuple(a == TOKEN for a in whole.axes), f"${value[1:]}"
