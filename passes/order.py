@@ -86,7 +86,6 @@ def best_order(
     operands: Sequence[Operand],
     output: frozenset[str],
     sizes: Mapping[str, int],
-    scans: bool = True,
     known: Known | None = None,
 ) -> Ordered:
     """The cheapest tree. Subsets of operands whose result is `known` cost nothing.
@@ -100,7 +99,7 @@ def best_order(
     200
     """
     search = Search(operands, output, sizes, known)
-    parts = search.leaves(scans)
+    parts = search.leaves()
     if len(parts) > EXACT_ALL:
         from tensorc.passes.order_large import many
 
@@ -150,8 +149,8 @@ class Search:
 
     # -- steps ---------------------------------------------------------------------------------------
 
-    def leaves(self, scans: bool) -> list[Part]:
-        """Every operand, summed over what only it has; relations are summed by what they meet."""
+    def leaves(self) -> list[Part]:
+        """Every operand, summed over what only it has; a relation stays whole."""
         masks = [self.mask(o.indices) for o in self.operands]
         seen = twice = 0
         for mask in masks:
@@ -159,9 +158,9 @@ class Search:
             seen |= mask
         parts = []
         for k, mask in enumerate(masks):
-            kept = mask & (twice | self.output)
-            scan = self.operands[k].scan if scans else None
-            cost = self.size(mask) * STATE if kept != mask and scan is None else 0
+            scan = self.operands[k].scan
+            kept = mask & (twice | self.output) if scan is None else mask
+            cost = self.size(mask) * STATE if kept != mask else 0
             parts.append(Part(kept, cost, Leaf(k, self.indices(kept)), (k,), scan))
         return parts
 
@@ -187,27 +186,20 @@ class Search:
     def join(self, a: Part, b: Part, need: int) -> Part:
         """Two parts contracted, where `need` is needed outside of both."""
         members = tuple(sorted(a.operands + b.operands))
-        union = a.mask | b.mask
-        for part, other in ((a, b), (b, a)):
-            if other.scan is None:
-                continue
-            union |= self.mask((other.scan.read, other.scan.write)) | self.mask(other.scan.features)
-            found = self.carry(part.mask, len(part.operands) == 1, other.scan, need)
-            if found is not None:
-                kept = union & need
-                tree = Carry(
-                    part.tree, other.operands[0], other.scan, self.indices(found[0]), self.indices(kept)
-                )
-                return Part(kept, self._cost(a, b, found[1], members, tree.indices), tree, members)
-        kept = union & need
-        joined = Join(a.tree, b.tree, self.indices(kept))
-        step = self.size(a.mask | b.mask) * STATE
-        return Part(kept, self._cost(a, b, step, members, joined.indices), joined, members)
+        kept = (a.mask | b.mask) & need
+        indices = self.indices(kept)
+        tree, step = self._joined(a, b, need, indices)
+        free = self.known is not None and self.known(list(members), indices)
+        return Part(kept, 0 if free else a.cost + b.cost + step, tree, members)
 
-    def _cost(self, a: Part, b: Part, step: int, members: tuple[int, ...], kept: frozenset[str]) -> int:
-        if self.known is not None and self.known(list(members), kept):
-            return 0
-        return a.cost + b.cost + step
+    def _joined(self, a: Part, b: Part, need: int, kept: frozenset[str]) -> tuple[Tree, int]:
+        for part, other in ((a, b), (b, a)):
+            if other.scan is not None:
+                found = self.carry(part.mask, len(part.operands) == 1, other.scan, need)
+                if found is not None:
+                    state = self.indices(found[0])
+                    return Carry(part.tree, other.operands[0], other.scan, state, kept), found[1]
+        return Join(a.tree, b.tree, kept), self.size(a.mask | b.mask) * STATE
 
     # -- the exact search ----------------------------------------------------------------------------
 
