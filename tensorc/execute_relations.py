@@ -1,6 +1,7 @@
-"""Tiles and scans, taken literally: decays are products of gates, one gate after the other.
+"""Tiles, scans and triangular systems, taken literally: token after token, gate after gate.
 
-No logarithm is summed and nothing is divided, so gates may be zero or negative.
+Decays are products of gates: no logarithm is summed and nothing is divided, so gates may be zero or
+negative.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 from tensorc.execute_values import Labelled, PlanError, spread
 from tensorc.numbers import Array, Numbers
-from tensorc.plan import GateUse, Ref, ScanTile, Tile
+from tensorc.plan import GateUse, Ref, ScanTile, Solve, Tile
 
 Get = Callable[[Ref], Labelled]
 
@@ -118,3 +119,26 @@ def scan(numbers: Numbers, step: ScanTile, get: Get, row: str, lengths: Sequence
         rows.append(seen if step.strict else state)
     result = _stack(rows, np.broadcast_to(state, np.broadcast_shapes(state.shape, tuple(lengths))), count)
     return spread(Labelled((row, *axes), result), step.out.axes)
+
+
+def solve(numbers: Numbers, step: Solve, get: Get, row: str, column: str) -> Array:
+    """The unknown of (1 - matrix) · unknown = right, row by row. Refuses a matrix that is not strictly
+    lower triangular."""
+    batch = [a for a in step.matrix.axes if a not in (row, column)]
+    rest = [a for a in step.right.axes if a != row and a not in batch]
+    matrix = spread(get(step.matrix), (row, column, *batch, *rest))
+    right = spread(get(step.right), (row, *batch, *rest))
+    count = len(batch) + len(rest)
+    length = right.shape[right.ndim - count - 1]
+    upper = np.arange(length)[:, None] <= np.arange(length)
+    if bool((np.moveaxis(matrix, (-count - 2, -count - 1), (0, 1))[upper] != 0).any()):
+        raise PlanError("The matrix of a triangular system is not strictly lower triangular.")
+    known: list[Array] = []
+    for t in range(length):
+        unknown = _row(right, t, count)
+        factors = _row(matrix, t, count + 1)
+        for earlier, value in enumerate(known):
+            unknown = numbers.add(unknown, numbers.multiply(_row(factors, earlier, count), value))
+        known.append(unknown)
+    result = _stack(known, right.take(0, right.ndim - count - 1) if length else right.sum(-count - 1), count)
+    return spread(Labelled((row, *batch, *rest), result), step.out.axes)

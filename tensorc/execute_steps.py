@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorc.execute_expressions import GIVEN, Expressions
 from tensorc.execute_machine import Machine
-from tensorc.execute_relations import scan, tile
+from tensorc.execute_relations import scan, solve, tile
 from tensorc.execute_values import Labelled, PlanError, broadcast, contract, spread
 from tensorc.ir import Cond, Expr
 from tensorc.numbers import FLOAT, Array, Numbers
@@ -139,22 +139,7 @@ class Interpreter(Machine):
 
     def solve(self, step: Solve) -> None:
         """The unknown of (1 - matrix) unknown = right, row by row."""
-        batch = [a for a in step.matrix.axes if a not in (ROW, COLUMN)]
-        rest = [a for a in step.right.axes if a != ROW and a not in batch]
-        matrix = spread(self.value(step.matrix), (ROW, COLUMN, *batch, *(a for a in rest)))
-        right = spread(self.value(step.right), (ROW, *batch, *rest))
-        count = len(batch) + len(rest)
-        rows: list[Array] = []
-        for t in range(right.shape[right.ndim - count - 1]):
-            row = right[(..., t, *[slice(None)] * count)]
-            for earlier, known in enumerate(rows):
-                factor = matrix[(..., t, earlier, *[slice(None)] * count)]
-                row = self.numbers.add(row, self.numbers.multiply(factor, known))
-            rows.append(row)
-        shape = np.broadcast_shapes(*(r.shape for r in rows)) if rows else ()
-        stacked = [np.broadcast_to(r, shape) for r in rows]
-        result = np.stack(stacked, axis=len(shape) - count) if rows else right
-        self.make(step.out, spread(Labelled((ROW, *batch, *rest), result), step.out.axes))
+        self.make(step.out, solve(self.numbers, step, self.value, ROW, COLUMN))
 
     def fold(self, step: Fold) -> None:
         """A row reduction where the domain holds."""

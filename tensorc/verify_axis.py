@@ -1,0 +1,63 @@
+"""Along which axis causality is examined, at which sizes, and what is said of each output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tensorc.causality import causality
+from tensorc.errors import TensorcError
+from tensorc.ir import Extent, Program
+from tensorc.verify_causal import Leak, leaks
+from tensorc.verify_digits import MOST_BITS, longest
+from tensorc.verify_sizes import MOST_WORK, Work, fit
+
+TOKENS = (5, 3, 2)
+MORE_TOKENS = 9  # where the equations say that a token leaks, but none of five did
+
+
+def causal_axis(program: Program, time: Extent | None) -> Extent | None:
+    """The time axis; where a program has none, the axis of an output that most inputs share."""
+    if time is not None:
+        return time
+    counts = {
+        axis: sum(axis in d.axes for d in program.inputs)
+        for d in program.outputs
+        for axis in d.axes
+        if len(axis.names) == 1 and axis.coefficient == 1
+    }
+    shared = {axis: count for axis, count in counts.items() if count}
+    most = [axis for axis, count in shared.items() if count == max(shared.values())]
+    return most[0] if most else None
+
+
+def leaking(
+    program: Program,
+    axis: Extent,
+    given: Mapping[str, int],
+    seed: int,
+    stop: Callable[[], bool],
+) -> dict[str, bool | str]:
+    """For each output with the axis: True if no later token changes it, else what leaks.
+
+    Raises `TensorcError` where no sizes are small enough for exact numbers.
+    """
+    outputs = [d.name for d in program.outputs if axis in d.axes]
+    if not outputs:
+        return {}
+    read = {name: leak for name, leak in causality(program, axis).items() if leak is not True}
+    for tokens in (MORE_TOKENS, *TOKENS) if read else TOKENS:
+        sizes = {name: given.get(name, 2) for name in program.sizes()} | {name: tokens for name in axis.names}
+        small = fit(Work(program), sizes, MOST_WORK // 10)
+        if small is None or axis.value(small) < 2 or longest(program, small) > MOST_BITS:
+            continue
+        found, samples = leaks(program, axis, small, seed, stop)
+        if samples:
+            return {name: _verdict(read.get(name), found.get(name)) for name in outputs}
+    raise TensorcError("No sizes are small enough to examine causality.")
+
+
+def _verdict(read: bool | str | None, seen: Leak | None) -> bool | str:
+    """What the equations say and what was seen, in one."""
+    if seen is None:
+        return f"{read}; no change was seen" if read else True
+    return f"{read}; {seen}" if read else str(seen)

@@ -1,0 +1,210 @@
+"""The ways to compute a program that verification compares with its definition.
+
+A case is a form at a chunk, or a stream: the sequence in two pieces, the second beginning with the state
+that the first left. Every plan that the compiler may choose is taken: orders depend on sizes, and what is
+verified at small sizes should be what runs at large ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tensorc.execute_values import PlanError
+from tensorc.forms import CHUNKS
+from tensorc.ir import Extent, Program
+from tensorc.numbers import Array
+from tensorc.operator import Operator
+from tensorc.passes.pipeline import (
+    Log,
+    NotLinear,
+    chunkwise_plan,
+    parallel_plan,
+    recurrent_plan,
+    stage_graph,
+)
+from tensorc.plan import (
+    COLUMN,
+    ROW,
+    Contract,
+    Fold,
+    Keep,
+    Load,
+    Normalise,
+    Plan,
+    Recur,
+    ScanTile,
+    Step,
+    Tile,
+    Update,
+)
+
+Inputs: TypeAlias = Mapping[str, Array]
+Outputs: TypeAlias = dict[str, Array]
+States: TypeAlias = tuple[Array, ...]
+# plan, chunk, inputs, sizes, state, position -> outputs, states
+Run: TypeAlias = Callable[
+    [Plan, "int | None", Inputs, Mapping[str, int], "States | None", int], tuple[Outputs, States]
+]
+
+SMALL_LENGTH, SMALL = 8, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One way to compute the outputs: plans with their chunks, for one piece of the sequence each."""
+
+    name: str
+    pieces: tuple[tuple[Plan, int | None], ...]
+
+    def run(self, program: Program, inputs: Inputs, sizes: Mapping[str, int], run: Run) -> Outputs:
+        """The outputs, each piece computed by `run`."""
+        if len(self.pieces) == 1:
+            ((plan, chunk),) = self.pieces
+            return run(plan, chunk, inputs, sizes, None, 0)[0]
+        time = self.pieces[0][0].time
+        assert time is not None
+        (name,) = time.names
+        cut = (sizes[name] + 1) // 2
+        state: States | None = None
+        parts: list[Outputs] = []
+        bounds = ((0, cut), (cut, sizes[name]))
+        for (plan, chunk), (start, stop) in zip(self.pieces, bounds, strict=True):
+            self._check_states(plan)
+            some = rows(program, time, inputs, start, stop)
+            outputs, state = run(plan, chunk, some, {**sizes, name: stop - start}, state, start)
+            parts.append(outputs)
+        return {d.name: _joined(d.axes, time, [p[d.name] for p in parts]) for d in program.outputs}
+
+    def _check_states(self, plan: Plan) -> None:
+        first = self.pieces[0][0]
+        if [(s.name, s.axes) for s in plan.states] != [(s.name, s.axes) for s in first.states]:
+            raise PlanError(
+                f"The states of the {first.form} form are not those of the {plan.form} form: "
+                f"{[s.name for s in first.states]} and {[s.name for s in plan.states]}."
+            )
+
+    def work(self, sizes: Mapping[str, int]) -> int:
+        """About how many multiplications it takes."""
+        return sum(plan_work(plan, chunk or plan.chunk, sizes) for plan, chunk in self.pieces)
+
+
+def rows(program: Program, time: Extent, inputs: Inputs, start: int, stop: int) -> dict[str, Array]:
+    """The tokens from start to stop of every input that has the time axis."""
+    found = {}
+    for decl in program.inputs:
+        array = inputs[decl.name]
+        for axis, extent in enumerate(decl.axes):
+            if extent == time:
+                where: Any = (..., slice(start, stop), *(slice(None),) * (len(decl.axes) - axis - 1))
+                array = array[where]
+        found[decl.name] = array
+    return found
+
+
+def _joined(axes: tuple[Extent, ...], time: Extent, parts: Sequence[Array]) -> Array:
+    return np.concatenate(parts, axis=axes.index(time) - len(axes))
+
+
+def cases(operator: Operator) -> tuple[list[Case], dict[str, str]]:
+    """Every case of a program, and for each form that does not exist the reason."""
+    found: dict[tuple[object, ...], Case] = {}
+    refused: dict[str, str] = {}
+    for form in ("chunkwise", "recurrent"):
+        problem = operator.forms.why_not(form)
+        if problem is not None:
+            refused[form] = problem.reason
+    for case in _cases(operator, refused):
+        found.setdefault((case.name, *((replace(p, chunk=0), c) for p, c in case.pieces)), case)
+    return list(found.values()), refused
+
+
+def _cases(operator: Operator, refused: Mapping[str, str]) -> Iterator[Case]:
+    program, time = operator.program, operator.time
+    for sizes in _planning_sizes(operator):
+        for expand in (False, True):
+            plan = parallel_plan(program, time, sizes, expand, Log())
+            yield Case("parallel, multiplied out" if expand else "parallel", ((plan, None),))
+        if time is None or "chunkwise" in refused:
+            continue
+        try:
+            graph = stage_graph(program, time, sizes, Log())
+            plans = [chunkwise_plan(program, graph, time, sizes, chunk) for chunk in CHUNKS]
+            token = None if "recurrent" in refused else recurrent_plan(program, graph, time, sizes)
+        except NotLinear:  # at these sizes only: no call gets such a plan
+            continue
+        for plan in plans:
+            for chunk in (4, 1, 3):
+                yield Case(f"chunkwise, chunk {chunk}", ((plan, chunk),))
+        if token is not None:
+            yield Case("recurrent", ((token, None),))
+            if _streams(program, time):
+                yield from _stream_cases(plans[0], token)
+
+
+def _stream_cases(plan: Plan, token: Plan) -> Iterator[Case]:
+    yield Case("prefill, then steps", ((plan, 4), (token, None)))
+    yield Case("two chunkwise calls", ((plan, 4), (plan, 3)))
+    yield Case("steps, then chunkwise", ((token, None), (plan, 4)))
+
+
+def _planning_sizes(operator: Operator) -> Iterator[dict[str, int]]:
+    """Sizes that plans are made for: usual ones, and small ones."""
+    usual = operator.forms.example_sizes({})
+    yield usual
+    lengths = operator.time.names if operator.time is not None else ()
+    yield {name: SMALL_LENGTH if name in lengths else SMALL for name in usual}
+
+
+def _streams(program: Program, time: Extent) -> bool:
+    """Whether the inputs can be cut along the time axis."""
+    if time.coefficient != 1 or len(time.names) != 1:
+        return False
+    others = {name for d in program.inputs for a in d.axes if a != time for name in a.names}
+    return time.names[0] not in others
+
+
+def plan_work(plan: Plan, chunk: int, sizes: Mapping[str, int]) -> int:
+    """About how many multiplications a plan takes at these sizes."""
+    lengths = {label: extent.value(sizes) for label, extent in plan.extents}
+    time = plan.time.value(sizes) if plan.time is not None else 1
+    token = 1 if plan.form == "recurrent" else min(chunk, max(1, time))
+    lengths |= {ROW: token, COLUMN: token}
+    steps = -(-time // token)
+    total = _steps_work(plan.epilogue, lengths, sizes)
+    for loop in plan.loops:
+        total += _steps_work(loop.before, lengths, sizes)
+        total += steps * _steps_work((*loop.setup, *loop.body), lengths, sizes)
+    return total
+
+
+def _steps_work(steps: Sequence[Step], lengths: Mapping[str, int], sizes: Mapping[str, int]) -> int:
+    total = 0
+    for step in steps:
+        if isinstance(step, Recur):
+            total += step.extent.value(sizes) * _steps_work(step.steps, lengths, sizes)
+        else:
+            total += prod(lengths.get(label, 1) for label in _labels(step))
+    return total
+
+
+def _labels(step: Step) -> set[str]:
+    match step:
+        case Contract(left=left, right=right):
+            return {*left.axes, *(right.axes if right is not None else ())}
+        case Fold() | Normalise():
+            return {*step.out.axes, *step.over}
+        case Tile():
+            return {*step.out.axes, step.rows, step.columns}
+        case ScanTile() | Load():
+            return set(step.out.axes)
+        case Update():
+            return set(step.state.axes)
+        case Keep():
+            return set(step.axes)
+        case _:
+            return set(getattr(getattr(step, "out", None), "axes", ()))
