@@ -7,9 +7,9 @@ from typing import Any
 
 from tensorc.backends.numpy_base import ANY, Batch
 from tensorc.backends.numpy_source import numpy_source, required_sizes
-from tensorc.cost import plan_time
+from tensorc.cost import best_chunk, plan_time
 from tensorc.errors import FormError
-from tensorc.ir import Extent, Program
+from tensorc.ir import Add, Extent, Pow, Program, Where, walk
 from tensorc.passes.pipeline import (
     Graph,
     Log,
@@ -23,7 +23,7 @@ from tensorc.plan import Plan
 from tensorc.runtime import load
 
 Function = Callable[..., Any]
-CHUNKS = (16, 32, 64, 128)
+CHUNK = 64  # the chunk that plans are first made for
 LENGTH, FEATURES = 4096, 64
 
 
@@ -37,6 +37,9 @@ class Forms:
         self._plans: dict[object, Plan | NotLinear] = {}
         self._graphs: dict[object, Graph | NotLinear] = {}
         self._chosen: dict[object, str] = {}
+        # Where there are polynomials, multiplying them out may be cheaper, or not.
+        nodes = [n for e in program.equations for n in walk(e.body)]
+        self._polynomials = any(isinstance(n, Add | Pow | Where) for n in nodes)
         self._functions: dict[object, tuple[dict[str, Function], Plan, dict[str, str]]] = {}
 
     # -- which exist -----------------------------------------------------------------------------------
@@ -106,11 +109,15 @@ class Forms:
         try:
             if form == "recurrent":
                 return recurrent_plan(self.program, graph, self.time, sizes)
-            plans = [chunkwise_plan(self.program, graph, self.time, sizes, chunk) for chunk in CHUNKS]
+            plan = chunkwise_plan(self.program, graph, self.time, sizes, CHUNK)
+            long = sizes | {n: 2 * LENGTH for n in self.time.names}
+            chunk = best_chunk(plan, long)
+            if chunk == plan.chunk:
+                return plan
+            other = chunkwise_plan(self.program, graph, self.time, sizes, chunk)
         except NotLinear as problem:
             return problem
-        long = sizes | {n: 8192 for n in self.time.names}
-        return min(plans, key=lambda p: plan_time(p, long))
+        return min((plan, other), key=lambda p: plan_time(p, long))
 
     def _graph(self, sizes: dict[str, int]) -> Graph | NotLinear:
         key = self._features(sizes)
@@ -127,7 +134,8 @@ class Forms:
         rounded = {n: _rounded(v) if n in time else max(1, v) for n, v in sizes.items()}
         key = ("parallel", tuple(rounded.items()))
         if key not in self._plans:
-            plans = [parallel_plan(self.program, self.time, rounded, e, self.log) for e in (False, True)]
+            variants = (False, True) if self._polynomials else (False,)
+            plans = [parallel_plan(self.program, self.time, rounded, e, self.log) for e in variants]
             self._plans[key] = min(plans, key=lambda p: plan_time(p, rounded))
         found = self._plans[key]
         assert isinstance(found, Plan)
