@@ -42,7 +42,7 @@ FUNCTIONS = {
     "sign": "np.sign({0})",
     "tanh": "np.tanh({0})",
     "sigmoid": "_sigmoid({0})",
-    "silu": "{0} * _sigmoid({0})",
+    "silu": "_silu({0})",
     "gelu": "_gelu({0})",
     "relu": "np.maximum({0}, 0)",
     "elu": "_elu({0})",
@@ -108,7 +108,7 @@ class ExprPrinter:
                 return number(value)
             case Size(name=name):
                 text = self.extent(Extent(1, (name,)))
-                return text if given else f"compute.type({text})"
+                return text if given else f"compute({text})"
             case Index(name=name):
                 here = Ref("", (name,))
                 text = align(self.position(name), here, axes, batched=False)
@@ -126,21 +126,19 @@ class ExprPrinter:
             case Mul(factors=factors):
                 return " * ".join(_wrap(f, inner(f), (Add, Neg, Div, FloorDiv, Mod)) for f in factors)
             case Div():
-                return self._operator("/", node.numerator, node.denominator, inner)
+                return self._operator("/", node.numerator, node.denominator, inner, given)
             case FloorDiv():
-                return self._operator("//", node.numerator, node.denominator, inner)
+                return self._operator("//", node.numerator, node.denominator, inner, given)
             case Mod():
-                return self._operator("%", node.numerator, node.denominator, inner)
+                return self._operator("%", node.numerator, node.denominator, inner, given)
             case Pow(base=base, exponent=exponent):
-                return self._power(base, exponent, inner)
+                return self._power(base, exponent, inner, given)
             case Call(function=function, arguments=arguments):
                 parts = [inner(a) for a in arguments]
-                if function == "silu":
-                    parts = [f"({p})" for p in parts]
-                if function == "rsqrt":
-                    return f"({FUNCTIONS[function].format(*parts)})"
+                if not given and not _in_compute_dtype(node):
+                    parts = [f"compute({p})" for p in parts]
                 text = FUNCTIONS[function].format(*parts)
-                return f"({text})" if function == "silu" else text
+                return f"({text})" if function == "rsqrt" else text
             case Iverson(condition=condition):
                 mask = self.condition(condition, axes)
                 return f"({mask})" if given else f"np.asarray({mask}).astype(compute)"
@@ -166,21 +164,25 @@ class ExprPrinter:
                 text += f" + {_wrap(term, inner(term), (Add,))}"
         return text
 
-    def _operator(self, sign: str, left: Expr, right: Expr, inner: Callable[[Node], str]) -> str:
+    def _operator(
+        self, sign: str, left: Expr, right: Expr, inner: Callable[[Node], str], given: bool
+    ) -> str:
         top = _wrap(left, inner(left), (Add, Neg, FloorDiv, Mod, Mul, Div))
+        if not given and not _in_compute_dtype(left) and not _in_compute_dtype(right):
+            top = f"compute({inner(left)})"
         bottom = _wrap(right, inner(right), (Add, Neg, FloorDiv, Mod, Mul, Div))
         return f"{top} {sign} {bottom}"
 
-    def _power(self, base: Expr, exponent: Expr, inner: Callable[[Node], str]) -> str:
+    def _power(self, base: Expr, exponent: Expr, inner: Callable[[Node], str], given: bool) -> str:
+        low, high = inner(base), inner(exponent)
+        if not given and not _in_compute_dtype(base) and not _in_compute_dtype(exponent):
+            return f"compute({low}) ** {_wrap(exponent, high, (Add, Mul, Neg, Div, FloorDiv, Mod, Pow))}"
         if isinstance(exponent, Const) and exponent.value == 2:
-            return f"np.square({inner(base)})"
+            return f"np.square({low})"
         if isinstance(exponent, Const):
-            return (
-                f"({inner(base)}) ** {inner(exponent)}"
-                if exponent.value >= 0
-                else f"({inner(base)}) ** ({inner(exponent)})"
-            )
-        return f"np.power({inner(base)}, {inner(exponent)})"
+            low = low if isinstance(base, Read | Call) else f"({low})"
+            return f"{low} ** {_wrap(exponent, high, ())}"
+        return f"np.power({low}, {high})"
 
     def condition(self, node: Cond, axes: Sequence[str]) -> str:
         """A condition as a boolean array, brackets around it where an operator would bind tighter."""
@@ -216,6 +218,46 @@ def lazy(node: Where) -> bool:
         return False
     both = [{n for n in walk(part) if isinstance(n, Read | Index)} for part in (node.then, node.otherwise)]
     return both[0] == both[1] != set()
+
+
+def hazardous(node: Node) -> bool:
+    """Whether an expression evaluates branches that are not taken, with functions that may warn there."""
+    return any(
+        _may_warn(part)
+        for choice in walk(node)
+        if isinstance(choice, Where) and not lazy(choice)
+        for part in (choice.then, choice.otherwise)
+    )
+
+
+def _may_warn(node: Node) -> bool:
+    """Whether evaluating an expression outside its domain may warn of a division or an invalid value."""
+    return any(
+        isinstance(n, Div | FloorDiv | Mod | Pow)
+        or (isinstance(n, Call) and n.function in ("log", "sqrt", "rsqrt", "exp"))
+        for n in walk(node)
+    )
+
+
+def may_alias(node: Node) -> bool:
+    """Whether the source of an expression may be one of the values it reads, rather than a new array."""
+    if isinstance(node, Where) and lazy(node):
+        return may_alias(node.then) or may_alias(node.otherwise)
+    return isinstance(node, Read)
+
+
+def bare(text: str) -> str:
+    """An expression without the parentheses around all of it.
+
+    >>> bare("(a + b)"), bare("(a) + (b)")
+    ('a + b', '(a) + (b)')
+    """
+    depth = 0
+    for at, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0 and at < len(text) - 1:
+            return text
+    return text[1:-1] if text.startswith("(") else text
 
 
 def _in_compute_dtype(node: Node) -> bool:

@@ -97,12 +97,14 @@ def _segment(late, early, dtype, bias=None):
 def _future(length, strict, features, dtype):
     """[rows, columns, 1...]: 0 where the column's token is read by the row's, -inf where it is later."""
     key = length, strict, features, dtype
-    if key not in _FUTURE:
-        _FUTURE.clear()
+    bias = _FUTURE.get(key)
+    if bias is None:
         allowed = np.tri(length, length, -1 if strict else 0, dtype=bool)
         bias = np.where(allowed, 0, -np.inf).astype(dtype)
-        _FUTURE[key] = bias.reshape(length, length, *(1 for _ in range(features)))
-    return _FUTURE[key]
+        bias = bias.reshape(length, length, *(1 for _ in range(features)))
+        _FUTURE.clear()  # the last one is enough: chunks have one length
+        _FUTURE[key] = bias
+    return bias
 
 
 _FUTURE = {}
@@ -152,6 +154,11 @@ def _sigmoid(x):
     """1 / (1 + exp(-x)) without overflow."""
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, small) / (1 + small)
+
+
+def _silu(x):
+    """x times its sigmoid."""
+    return x * _sigmoid(x)
 
 
 def _gelu(x):

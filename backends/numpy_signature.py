@@ -70,7 +70,7 @@ class HeadWriter:
         else:
             self.line("dtype = np.float64 if dtype is None else dtype")
         self.line("dtype = np.dtype(dtype)")
-        self.line("compute = np.result_type(dtype, np.float32)")
+        self.line("compute = np.result_type(dtype, np.float32).type")
 
     def _batch(self, without: Extent | None) -> None:
         shapes = []

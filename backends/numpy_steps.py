@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from tensorc.backends.numpy_base import Made
 from tensorc.backends.numpy_contract import ContractPrinter
-from tensorc.backends.numpy_expr import align, compared
+from tensorc.backends.numpy_expr import align, bare, compared, hazardous, may_alias
 from tensorc.backends.numpy_tiles import TilePrinter
-from tensorc.ir import Add, Expr, Index, Mul, Node, Read, Size
+from tensorc.ir import Add, And, Cond, Const, Expr, Index, Mul, Node, Read, Size, Where
 from tensorc.plan import (
     HERE,
     ROW,
@@ -119,9 +119,17 @@ class StepPrinter(ContractPrinter, TilePrinter):
         if not refs or set(step.out.axes) - {a for r in refs for a in r.axes}:
             shape = ", ".join(self._length(a) for a in step.out.axes)
             text = f"_spread({text}, ({shape},), compute)" if shape else f"np.asarray({text}, compute)"
-        self.line(f"{made.name} = {text}")
-        if isinstance(step.expr, Read):
-            made.own = False
+        self._assign(made, "=", bare(text), step.expr)
+        made.own = not may_alias(step.expr)
+
+    def _assign(self, made: Made, sign: str, text: str, *nodes: Node) -> None:
+        """An assignment; warnings of values that a choice or a domain then leaves out are not shown."""
+        quiet = any(map(hazardous, nodes))
+        if quiet:
+            self.line('with np.errstate(all="ignore"):')
+        self.depth += quiet
+        self.line(f"{made.name} {sign} {text}")
+        self.depth -= quiet
 
     def _overwrite(self, expr: Expr, out: Ref, refs: list[Ref], last: list[bool]) -> Made | None:
         """a + b or a * b written into a, where a is done with and holds the result."""
@@ -139,7 +147,7 @@ class StepPrinter(ContractPrinter, TilePrinter):
                 continue
             if self._holds(made, [self.made[r.value] for r in others]):
                 other = next(p for p in parts if not (isinstance(p, Read) and p.tensor == ref.value))
-                self.line(f"{made.name} {sign}= {self.printer.value(other, out.axes)}")
+                self._assign(made, f"{sign}=", self.printer.value(other, out.axes), other)
                 self.made[out.value] = Made(made.name, made.inputs, True)
                 return made
         return None
@@ -152,10 +160,11 @@ class StepPrinter(ContractPrinter, TilePrinter):
         body, mask, axis = self._folded(step.body, step.domain, full, len(step.over))
         made = self._new(step.out, refs)
         if step.op == "logsumexp":
-            self.line(f"{made.name} = _logsumexp({body}, {mask}, {axis})")
+            text = f"_logsumexp({body}, {mask}, {axis})"
         else:
             ufunc, start = FOLDS[step.op]
-            self.line(f"{made.name} = _reduce({ufunc}, {body}, {mask}, {start}, {axis})")
+            text = f"_reduce({ufunc}, {body}, {mask}, {start}, {axis})"
+        self._assign(made, "=", text, _chosen(step.domain, step.body))
 
     def _folded(
         self, body: Expr, domain: tuple[Node, ...], full: Sequence[str], count: int
@@ -177,7 +186,7 @@ class StepPrinter(ContractPrinter, TilePrinter):
         body, mask, axis = self._folded(step.body, step.domain, full, len(step.over))
         made = self._new(step.out, refs)
         text = align(f"_softmax({body}, {mask}, {axis})", Ref("", full), step.out.axes, True)
-        self.line(f"{made.name} = {text}")
+        self._assign(made, "=", text, _chosen(step.domain, step.body))
 
     def _recur(self, step: Recur) -> None:
         for full in step.targets:
@@ -217,6 +226,11 @@ class StepPrinter(ContractPrinter, TilePrinter):
             return
         where = self.rows(len(step.axes), step.axes.index(ROW))
         self.line(f"{tensor}[{where}] = {value}")
+
+
+def _chosen(domain: Sequence[Cond], body: Expr) -> Expr:
+    """What a fold evaluates: its body where the domain holds."""
+    return Where(And(tuple(domain)), body, Const(0)) if domain else body
 
 
 def given_values(steps: Iterable[Step]) -> frozenset[str]:

@@ -79,7 +79,7 @@ class TilePrinter(BasePrinter):
         future = f"_future({self._length(step.rows)}, {step.strict}, {len(features)}, compute)"
         text = f"_segment(_at({late}, {up}), _at({early}, {down}), compute, {future})"
         if step.part == "outside":
-            text = f"np.where({self._mask(step, features)}, {text}, compute.type(1))"
+            text = f"np.where({self._mask(step, features)}, {text}, compute(1))"
         return self._spread(text, Ref("", full), step.out.axes)
 
     def _subscript(self, axes: tuple[str, ...], full: tuple[str, ...], rows: str, place: str) -> str:
@@ -111,8 +111,8 @@ class TilePrinter(BasePrinter):
             count = f"np.maximum({exponent}, 0).astype(compute)"
         text = f"np.exp({base} * {count})" if use.log else f"np.power({base}, {count})"
         if step.part == "outside":
-            return f"np.where({mask}, {text}, compute.type(1))"
-        return text if mask is None else f"np.where({mask}, {text}, compute.type(0))"
+            return f"np.where({mask}, {text}, compute(1))"
+        return text if mask is None else f"np.where({mask}, {text}, compute(0))"
 
     def _scantile(self, step: ScanTile) -> None:
         for ref in (step.writes, step.state, *(u.gate for u in step.gates)):

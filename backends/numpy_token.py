@@ -37,7 +37,7 @@ class TokenWriter(HeadWriter):
         printer.block((*loop.before, *loop.setup, *loop.body))
         updates = {s.state.value: s.addend for s in loop.body if isinstance(s, Update)}
         after = [printer._at(updates[s.name], s.axes) for s in loop.states]
-        kept = {s.tensor: printer._at(s.value, s.axes) for s in loop.body if isinstance(s, Keep)}
+        kept = {s.tensor: self._kept(s, after) for s in loop.body if isinstance(s, Keep)}
         results = [kept[o.name] for o in self.program.outputs]
         self.line(f"return ({', '.join(results)},), ({''.join(f'{a}, ' for a in after)})")
         text = "\n".join(self.lines[at:])
@@ -46,6 +46,13 @@ class TokenWriter(HeadWriter):
         self.lines[at:at] = ["    " + s for s in used]
         self.line()
         self.line()
+
+    def _kept(self, step: Keep, after: list[str]) -> str:
+        """An output of its own: a copy of what is also a state or an input."""
+        made = self.printer.made[step.value.value]
+        text = self.printer._at(step.value, step.axes)
+        shared = not made.own or any(name.startswith(made.name) for name in after)
+        return f"{text}.copy()" if shared else text
 
     def _start(self, loop: Loop, keywords: list[str]) -> None:
         self._signature("start", [], [*keywords, "compute=np.float32"])

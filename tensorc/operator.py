@@ -238,7 +238,7 @@ class _Step:
 
     def __init__(self, operator: Operator, bound: Bound) -> None:
         functions, plan, extra = operator.forms.token_functions(bound.sizes, operator._batch(bound, True))
-        self.extra = {**extra, "compute": bound.compute}
+        self.extra = {**extra, "compute": bound.compute.type}
         step = functions["step"]
         self.layout = operator._layout(plan, bound)
         self.starter = functions["start"]
