@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from tensorc.backends.numpy_signature import HeadWriter
-from tensorc.plan import ROW, Keep, Loop, Ref
+from tensorc.plan import ROW, Keep, Loop, Ref, Step
 
 
 class SequenceWriter(HeadWriter):
@@ -20,8 +21,9 @@ class SequenceWriter(HeadWriter):
         self._signature(self.names.function, [], [*keywords, "dtype=None"])
         self._prepare(None)
         self._dtypes()
-        for loop in self.plan.loops:
-            self._loop(loop)
+        for k, loop in enumerate(self.plan.loops):
+            after = [s for other in self.plan.loops[k + 1 :] for s in (*other.before, *other.setup, *other.body)]
+            self._loop(loop, [*after, *self.plan.epilogue])
         self.printer.depth = 1
         self.printer.block(self.plan.epilogue)
         self._return()
@@ -58,10 +60,10 @@ class SequenceWriter(HeadWriter):
                 given = f"np.array(np.broadcast_to(state[{number + k}], {shape}), compute)"
                 self.line(f"{made.name} = {zeros} if state is None else {given}")
 
-    def _loop(self, loop: Loop) -> None:
+    def _loop(self, loop: Loop, after: Sequence[Step]) -> None:
         printer = self.printer
         printer.depth, printer.reverse = 1, loop.reverse
-        printer.block(loop.before)
+        printer.block(loop.before, [*loop.setup, *loop.body, *after])
         self._states(loop, 0)
         self._allocate(loop)
         assert self.plan.time is not None

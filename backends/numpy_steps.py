@@ -41,10 +41,11 @@ FOLDS = {
 class StepPrinter(ContractPrinter, TilePrinter):
     """Prints the steps of one plan, each kind by its own method."""
 
-    def block(self, steps: Sequence[Step]) -> None:
-        """Print steps; how often each value is used decides what is overwritten."""
+    def block(self, steps: Sequence[Step], later: Sequence[Step] = ()) -> None:
+        """Print steps; how often each value is used decides what is overwritten. What `later` blocks read
+        is not."""
         self.running = set()
-        for step in steps:
+        for step in (*later, *steps):
             repeat = 2 if isinstance(step, Recur) else 1  # a value of outside lives through every turn
             for ref in step_inputs(step) * repeat:
                 self.uses[ref.value] = self.uses.get(ref.value, 0) + 1
