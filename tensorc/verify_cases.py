@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tensorc.execute_values import PlanError
-from tensorc.forms import CHUNKS
 from tensorc.ir import Extent, Program
 from tensorc.numbers import Array
 from tensorc.operator import Operator
@@ -52,6 +51,7 @@ Run: TypeAlias = Callable[
 ]
 
 SMALL_LENGTH, SMALL = 8, 2
+CHUNKS = (16, 64, 128)  # orders within a chunk depend on its length, too
 
 
 @dataclass(frozen=True, slots=True)

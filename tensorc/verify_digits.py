@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tensorc.backends.reference import ordered
 from tensorc.exact_elements import LARGEST_EXPONENT
@@ -102,8 +103,9 @@ def _combine(node: Node, values: list[Length], sizes: Mapping[str, int]) -> Leng
         case Div():
             return Length(sum(bits), RATIONAL)
         case Pow(exponent=Const() as exponent):
-            longer = bits[0] * max(1, int(abs(exponent.value)))
-            return Length(min(LARGEST_EXPONENT, longer), RATIONAL if exponent.value < 0 else kind)
+            power: Any = exponent.value
+            longer = bits[0] * max(1, int(abs(power)))
+            return Length(min(LARGEST_EXPONENT, longer), RATIONAL if power < 0 else kind)
         case Pow():
             return Length(min(LARGEST_EXPONENT, bits[0] << min(bits[1], 20)), RATIONAL)
         case Call(function="exp"):
