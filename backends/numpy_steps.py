@@ -28,7 +28,7 @@ from tensorc.plan import (
     Step,
     Update,
 )
-from tensorc.plan_io import expression_reads, step_inputs
+from tensorc.plan_io import expression_reads, step_inputs, step_outputs
 
 FOLDS = {
     "sum": ("np.add", "0"),
@@ -45,10 +45,13 @@ class StepPrinter(ContractPrinter, TilePrinter):
         """Print steps; how often each value is used decides what is overwritten. What `later` blocks read
         is not."""
         self.running = set()
-        for step in (*later, *steps):
+        for step in steps:
             repeat = 2 if isinstance(step, Recur) else 1  # a value of outside lives through every turn
             for ref in step_inputs(step) * repeat:
                 self.uses[ref.value] = self.uses.get(ref.value, 0) + 1
+        made = {ref.value for step in steps for ref in step_outputs(step)}
+        for value in made & {ref.value for step in later for ref in step_inputs(step)}:
+            self.uses[value] = self.uses.get(value, 0) + 1
         for step in steps:
             self.comment(step)
             getattr(self, f"_{type(step).__name__.lower()}")(step)
