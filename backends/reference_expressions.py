@@ -14,7 +14,6 @@ import numpy as np
 
 from tensorc.backends.reference_products import (
     check_constant,
-    conjuncts,
     divide,
     gather,
     merge_sums,
@@ -47,6 +46,7 @@ from tensorc.ir import (
     Size,
     Softmax,
     Where,
+    conjuncts,
 )
 from tensorc.numbers import FLOAT, Array, Numbers
 

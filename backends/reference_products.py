@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorc.backends.reference_values import Env, Value, align, keep
 from tensorc.errors import ShapeError
-from tensorc.ir import And, Bind, Cond, Const, Div, Expr, Iverson, Mul, Neg, Read, Reduce
+from tensorc.ir import Bind, Cond, Const, Div, Expr, Iverson, Mul, Neg, Read, Reduce
 from tensorc.numbers import Array, Numbers
 
 
@@ -78,18 +78,6 @@ def product_parts(body: Expr) -> tuple[bool, list[Expr], list[Cond], list[Expr]]
             case other:
                 factors.append(other)
     return negative, factors or [Const(1)], conditions, divisors
-
-
-def conjuncts(conditions: Sequence[Cond]) -> list[Cond]:
-    """The conditions with every `and` taken apart."""
-    found, stack = list[Cond](), list(reversed(conditions))
-    while stack:
-        condition = stack.pop()
-        if isinstance(condition, And):
-            stack.extend(reversed(condition.parts))
-        else:
-            found.append(condition)
-    return found
 
 
 def check_constant(node: Read, number: int, position: int, length: int) -> None:

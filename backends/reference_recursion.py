@@ -14,7 +14,6 @@ from math import prod
 import numpy as np
 
 from tensorc.backends.reference_expressions import GIVEN, SUBSCRIPT, Evaluator
-from tensorc.backends.reference_products import conjuncts
 from tensorc.backends.reference_values import BLOCK, Value, align
 from tensorc.errors import LanguageError
 from tensorc.ir import (
@@ -31,6 +30,7 @@ from tensorc.ir import (
     Softmax,
     Where,
     children,
+    conjuncts,
     reads,
     walk,
 )

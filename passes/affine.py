@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
-from tensorc.ir import Add, And, Compare, Cond, Const, Expr, Index, Mul, Neg, Not
-
-FLIP = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+from tensorc.ir import Add, Compare, Cond, Const, Expr, Index, Mul, Neg, Not
 
 
 def affine(expr: Expr) -> tuple[dict[str, int], int] | None:
@@ -91,11 +88,3 @@ def negated(condition: Cond) -> Cond:
         if as_order(condition.part) is not None:
             return replace(condition.part, op=opposite[condition.part.op])
     return condition
-
-
-def conjuncts(conditions: Iterable[Cond]) -> list[Cond]:
-    """The conditions with every "and" taken apart."""
-    flat: list[Cond] = []
-    for condition in conditions:
-        flat += conjuncts(condition.parts) if isinstance(condition, And) else [condition]
-    return flat

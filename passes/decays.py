@@ -22,11 +22,12 @@ from tensorc.ir import (
     Pow,
     Reduce,
     Where,
+    conjuncts,
     free_indices,
     substitute,
     walk,
 )
-from tensorc.passes.affine import as_order, conjuncts, difference
+from tensorc.passes.affine import as_order, difference
 from tensorc.passes.relation import TOKEN, Decayed, Gate
 from tensorc.passes.terms import ONE
 

@@ -29,7 +29,6 @@ from tensorc.ir import (
     Read,
     Reduce,
     Softmax,
-    free_indices,
     reads,
     rebuild,
     substitute,
@@ -168,8 +167,3 @@ def _apply(equation: Equation, bodies: dict[str, Equation], everywhere: bool) ->
         return rebuild(node, lambda c: visit(c, inside))
 
     return visit(equation.body, True)  # type: ignore[return-value]
-
-
-def free_tokens(node: Node, extents: dict[str, Extent], time: Extent | None) -> int:
-    """How many token indices occur free."""
-    return sum(extents.get(i) == time for i in free_indices(node))

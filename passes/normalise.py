@@ -34,12 +34,13 @@ from tensorc.ir import (
     Reduce,
     Softmax,
     Where,
+    conjuncts,
     free_indices,
     rebuild,
     substitute,
     walk,
 )
-from tensorc.passes.affine import as_order, conjuncts, negated
+from tensorc.passes.affine import as_order, negated
 from tensorc.passes.decays import Range, gate_of_difference, gate_range
 from tensorc.passes.guards import strong
 from tensorc.passes.records import Log

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from tensorc.ir import Equation, Expr, Extent, Index, Node, Read, Reduce, Softmax, walk
-from tensorc.passes.affine import affine, as_order, conjuncts
+from tensorc.ir import Equation, Expr, Extent, Index, Node, Read, Reduce, Softmax, conjuncts, walk
+from tensorc.passes.affine import affine, as_order
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,7 +379,9 @@ class StageBuilder:
         state, cut = self._sizes(opened.state.axes), self._sizes(sorted(indices - {read}))
         self._did(
             "cut",
-            f"a state of {state}, read as a value of {cut} a token" if count else f"a state of {state}, read as it is",
+            f"a state of {state}, read as a value of {cut} a token"
+            if count
+            else f"a state of {state}, read as it is",
         )
         items = [r.relabel({read: TOKEN}) for r in opened.items[:count]]
         axes = self.axes(frozenset(TOKEN if i == read else i for i in indices))

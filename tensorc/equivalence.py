@@ -7,10 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from tensorc.ir import (
-    And,
     Bind,
     Compare,
-    Cond,
     Const,
     Equation,
     Extent,
@@ -23,6 +21,7 @@ from tensorc.ir import (
     Softmax,
     TensorDecl,
     children,
+    conjuncts,
     rebuild,
 )
 
@@ -124,9 +123,9 @@ class _Renaming:
             case Read():
                 return replace(new, tensor=self.tensors.get(new.tensor, new.tensor))
             case Reduce():
-                return replace(new, binds=self.known(new.binds, names), domain=_conjuncts(new.domain))
+                return replace(new, binds=self.known(new.binds, names), domain=tuple(conjuncts(new.domain)))
             case Softmax():
-                return replace(new, over=self.known(new.over, names), domain=_conjuncts(new.domain))
+                return replace(new, over=self.known(new.over, names), domain=tuple(conjuncts(new.domain)))
             case Compare():
                 return _oriented(new)
         return new
@@ -147,11 +146,6 @@ def _free_occurrences(root: Reduce) -> Iterator[str]:
         if isinstance(node, Reduce):
             hidden = hidden | {b.name for b in node.binds}
         stack.extend((child, hidden) for child in reversed(children(node)))
-
-
-def _conjuncts(domain: tuple[Cond, ...]) -> tuple[Cond, ...]:
-    """The conditions of a domain one by one: a comma is "and"."""
-    return tuple(part for c in domain for part in (c.parts if isinstance(c, And) else (c,)))
 
 
 def _oriented(node: Compare) -> Compare:

@@ -13,7 +13,7 @@ never take part in equality, so that equal subexpressions from different lines a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
@@ -386,6 +386,18 @@ def free_indices(node: Node) -> frozenset[str]:
 def reads(node: Node) -> frozenset[str]:
     """Names of the tensors read anywhere below a node."""
     return frozenset(n.tensor for n in walk(node) if isinstance(n, Read))
+
+
+def conjuncts(conditions: Sequence[Cond]) -> list[Cond]:
+    """The conditions with every `and` taken apart."""
+    found, stack = list[Cond](), list(reversed(conditions))
+    while stack:
+        condition = stack.pop()
+        if isinstance(condition, And):
+            stack.extend(reversed(condition.parts))
+        else:
+            found.append(condition)
+    return found
 
 
 @overload
