@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tensorc.check import check_plan, check_program, enabled
-from tensorc.ir import Extent, Program
+from tensorc.ir import Extent, Program, Size, walk
 from tensorc.passes.blockwise import schedule
 from tensorc.passes.chunkwise import Chunkwise
 from tensorc.passes.linear import NotLinear, stage_graph
@@ -25,7 +25,8 @@ from tensorc.passes.recurrent import Recurrent
 from tensorc.passes.solve import NotAffine
 from tensorc.passes.stages import Graph
 from tensorc.passes.streams import streams
-from tensorc.plan import Plan
+from tensorc.plan import Plan, Step
+from tensorc.plan_io import step_expressions
 
 ORDER = ("inline", "normalise", "merge", "chains", "order", "stages", "schedule", "realise")
 
@@ -57,7 +58,22 @@ def recurrent_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[
     for output in program.outputs:
         if time not in output.axes:
             raise NotLinear(f"the output {output.name} has no time axis", "use form='chunkwise'", None)
-    return _checked(Recurrent(program, graph, time, sizes, 1).plan())
+    plan = Recurrent(program, graph, time, sizes, 1).plan()
+    step = _length_step(plan, time)
+    if step is not None:
+        reason = f"the length {time} is a number in it, which no single token knows"
+        raise NotLinear(reason, "pass the number as an input, or use form='chunkwise'", step.why.line)
+    return _checked(plan)
+
+
+def _length_step(plan: Plan, time: Extent) -> Step | None:
+    """The first step whose result depends on how many tokens there are."""
+    for loop in plan.loops:
+        for step in (*loop.before, *loop.setup, *loop.body):
+            nodes = [n for e in step_expressions(step) for n in walk(e)]
+            if any(isinstance(n, Size) and n.name in time.names for n in nodes):
+                return step
+    return None
 
 
 def parallel_plan(

@@ -32,6 +32,20 @@ def expression_reads(node: Node) -> list[Ref]:
     return refs
 
 
+def step_expressions(step: Step) -> list[Node]:
+    """The expressions that a step evaluates."""
+    match step:
+        case Map(expr=expr):
+            return [expr]
+        case Gather(subscripts=subscripts):
+            return list(subscripts)
+        case Fold() | Normalise():
+            return [step.body, *step.domain]
+        case Recur(steps=steps):
+            return [e for s in steps for e in step_expressions(s)]
+    return []
+
+
 def step_inputs(step: Step) -> list[Ref]:
     """The values a step reads, once for each time."""
     match step:
