@@ -9,7 +9,7 @@ from tensorc.errors import TensorcError
 from tensorc.ir import Extent, Program
 from tensorc.verify_causal import Leak, leaks
 from tensorc.verify_digits import MOST_BITS, longest
-from tensorc.verify_sizes import MOST_WORK, Work, fit
+from tensorc.verify_sizes import MOST_WORK, Work, fit, least_sizes
 
 TOKENS = (5, 3, 2)
 MORE_TOKENS = 9  # where the equations say that a token leaks, but none of five did
@@ -44,9 +44,11 @@ def leaking(
     outputs = [d.name for d in program.outputs if axis in d.axes]
     if not outputs:
         return {}
+    least = least_sizes(program)
     read = {name: leak for name, leak in causality(program, axis).items() if leak is not True}
     for tokens in (MORE_TOKENS, *TOKENS) if read else TOKENS:
-        sizes = {name: given.get(name, 2) for name in program.sizes()} | {name: tokens for name in axis.names}
+        sizes = {n: max(given.get(n, 2), least.get(n, 0)) for n in program.sizes()}
+        sizes |= {n: max(tokens, least.get(n, 0)) for n in axis.names}
         small = fit(Work(program), sizes, MOST_WORK // 10)
         if small is None or axis.value(small) < 2 or longest(program, small) > MOST_BITS:
             continue

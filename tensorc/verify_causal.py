@@ -78,7 +78,7 @@ class _Examine:
     ) -> None:
         self.program, self.time, self.inputs, self.other, self.sizes = program, time, inputs, other, sizes
         self.roles = roles(program)
-        self.outputs = {d.name: d.axes.index(time) - len(d.axes) for d in program.outputs if time in d.axes}
+        self.outputs = {d.name: d.axes for d in program.outputs if time in d.axes}
         self.tokens = [d for d in program.inputs if time in d.axes]
 
     def __call__(self, numbers: Exact) -> list[Leak]:
@@ -131,9 +131,9 @@ class _Examine:
     def _first(
         self, name: str, expected: Mapping[str, Array], moved: Mapping[str, Array], later: int
     ) -> int | None:
-        """The first token before `later` at which an output changed."""
-        axis = self.outputs[name]
-        before = np.moveaxis(expected[name], axis, 0)[:later]
-        after = np.moveaxis(moved[name], axis, 0)[:later]
-        wrong = np.argwhere(~same(before, after))
-        return int(wrong[:, 0].min()) if len(wrong) else None
+        """The first token before `later` at which an output changed. With several token axes, an element
+        is as late as the latest of its tokens."""
+        axes = [axis for axis, extent in enumerate(self.outputs[name]) if extent == self.time]
+        where = tuple(slice(later if k in axes else None) for k in range(expected[name].ndim))
+        wrong = np.argwhere(~same(expected[name][where], moved[name][where]))
+        return int(wrong[:, axes].max(axis=1).min()) if len(wrong) else None

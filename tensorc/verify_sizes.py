@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from tensorc.ir import Extent, Program, Reduce, Softmax, children
+from tensorc.ir import Const, Extent, Program, Read, Reduce, Softmax, children, walk
 
 LENGTHS = (5, 1, 3, 0, 4, 9)  # of the time axis, and around a chunk of 4; failures are shrunk later
 FEATURES = (2, 3, 1)
@@ -73,6 +73,7 @@ def trials(program: Program, time: Extent | None, given: Mapping[str, int]) -> l
     work = Work(program)
     plans = [_assign(names, lengths, k) for k in range(len(LENGTHS))]
     features = [n for n in names if n not in lengths]
+    least = least_sizes(program)
     plans += [{n: 0 if n == zero else 2 if n in features else 3 for n in names} for zero in features[:4]]
     fixed = dict(program.defaults) | dict(given)
     if fixed:
@@ -80,6 +81,7 @@ def trials(program: Program, time: Extent | None, given: Mapping[str, int]) -> l
     found: dict[tuple[object, ...], Trial] = {}
     for k, plan in enumerate(plans):
         batched = k == 4
+        plan = {name: max(value, least.get(name, 0)) for name, value in plan.items()}
         small = fit(work, plan, MOST_WORK // 6 if batched else MOST_WORK)
         if small is not None:
             found.setdefault(tuple(small.items()), Trial(small, batched))
@@ -98,6 +100,20 @@ def _assign(names: tuple[str, ...], lengths: tuple[str, ...], turn: int) -> dict
         else:
             sizes[name] = ALONE[(place + turn) % len(ALONE)]
     return sizes
+
+
+def least_sizes(program: Program) -> dict[str, int]:
+    """Sizes that constant subscripts need: x[i, 5] wants 6 of the second axis."""
+    axes = {name: decl.axes for name, decl in program.tensors().items()}
+    found: dict[str, int] = {}
+    for equation in program.equations:
+        for node in walk(equation.body):
+            if isinstance(node, Read):
+                for axis, subscript in zip(axes[node.tensor], node.subscripts, strict=True):
+                    if isinstance(subscript, Const) and len(axis.names) == 1 and axis.coefficient == 1:
+                        wanted = int(subscript.value) + 1
+                        found[axis.names[0]] = max(found.get(axis.names[0], 0), wanted)
+    return found
 
 
 def fit(work: Work, sizes: Mapping[str, int], most: int) -> dict[str, int] | None:

@@ -142,6 +142,7 @@ def float_inputs(
 class Gold:
     """The definition in float64 on some inputs, and how far results in another dtype may be from it."""
 
+    @np.errstate(all="ignore")
     def __init__(
         self, program: Program, inputs: Inputs, sizes: Mapping[str, int], dtype: np.dtype[Any], seed: int
     ) -> None:
