@@ -190,20 +190,25 @@ def _implied(term: Term, relation: Dense, graph: nx.DiGraph, did: Did) -> list[T
         raise NoScan(*relation.why_not())
     early, late = decay.early, decay.late
     known = {early, late} <= set(graph)
-    if known and nx.has_path(graph, early, late):
-        between = (nx.descendants(graph, early) | {early}) & (nx.ancestors(graph, late) | {late})
-        strict = any(e["order"].strict for _, _, e in graph.subgraph(between).edges(data=True))
-        met = relation.meet(Order(early, late, strict))
-        if met is not None:
-            return [merge(replace(_scaled(term, relation), relations=(*rest, met)))]
-    elif relation.factor is None:
-        # A product of no gates is 1: D = [early <= late] D + [late < early].
-        if known and nx.has_path(graph, late, early) and not (decay.with_early and decay.with_late):
+    for first, last in ((early, late), (late, early)) if known else ():
+        if nx.has_path(graph, first, last):
+            between = (nx.descendants(graph, first) | {first}) & (nx.ancestors(graph, last) | {last})
+            strict = any(e["order"].strict for _, _, e in graph.subgraph(between).edges(data=True))
+            met = relation.meet(Order(first, last, strict))
+            if met is not None:
+                return [merge(replace(_scaled(term, relation), relations=(*rest, met)))]
+    if relation.only_strict:
+        raise NoScan(*relation.why_not())
+    if relation.factor is None and known and nx.has_path(graph, late, early):
+        if not (decay.with_early and decay.with_late):
             return [merge(replace(term, relations=rest))]
-        did("split", f"a decay without an order is split into {early} <= {late} and {late} < {early}")
-        before = merge(replace(term, relations=(*term.relations, Order(early, late))))
-        return [before, merge(replace(term, relations=(*rest, Order(late, early, strict=True))))]
-    raise NoScan(*relation.why_not())
+    did("split", f"a decay without an order is split into {early} <= {late} and {late} < {early}")
+    # A product of no gates is 1: D = [early <= late] D + [late < early]. A power has a value on both sides.
+    after = rest if relation.factor is None else term.relations
+    return [
+        merge(replace(term, relations=(*term.relations, Order(early, late)))),
+        merge(replace(term, relations=(*after, Order(late, early, strict=True)))),
+    ]
 
 
 def _reduce(term: Term, edge: Order, path: list[Order]) -> list[Term | None]:

@@ -6,7 +6,7 @@ gamma ** (i - j)                   exp(-slope * (i - j))
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tensorc.ir import (
@@ -15,6 +15,7 @@ from tensorc.ir import (
     Const,
     Div,
     Expr,
+    Extent,
     Index,
     Mul,
     Neg,
@@ -24,6 +25,7 @@ from tensorc.ir import (
     Where,
     conjuncts,
     free_indices,
+    rebuild,
     substitute,
     walk,
 )
@@ -80,7 +82,7 @@ def _between(node: Reduce, scale: list[Expr] | None, log: bool, tokens: Tokens) 
     if len(node.binds) != 1:
         return None
     u = node.binds[0].name
-    if u not in tokens(node.body) or tokens(node.body) != {u}:
+    if tokens(node.body) - {u} or not tokens(node):
         return None
     ends = _ends(u, conjuncts(node.domain))
     if ends is None:
@@ -97,7 +99,36 @@ def _between(node: Reduce, scale: list[Expr] | None, log: bool, tokens: Tokens) 
     return Range(Decayed(gate, early, late, with_early, with_late))
 
 
-def _ends(u: str, conditions: list[Cond]) -> tuple[str, bool, str, bool, list[Cond]] | None:
+def of_one_token(node: Node, extents: Mapping[str, Extent]) -> Node:
+    """Sums and products over i <= u <= i are the body at i, and those over i < u <= i are empty.
+
+    >>> from tensorc.ir import Bind, Compare, Read, extent
+    >>> i, u, n = Index("i"), Index("u"), extent("n")
+    >>> domain = (Compare("<=", i, u), Compare("<=", u, i))
+    >>> of_one_token(Reduce("prod", (Bind("u", n),), domain, Read("a", (u,))), {"i": n})
+    Read(tensor='a', subscripts=(Index(name='i'),))
+    """
+    node = rebuild(node, lambda child: of_one_token(child, extents))
+    if not (isinstance(node, Reduce) and node.op in ("sum", "prod") and len(node.binds) == 1):
+        return node
+    u = node.binds[0].name
+    ends = _ends(u, conjuncts(node.domain), same=True)
+    if ends is None or ends[0] != ends[2] or extents.get(ends[0]) != node.binds[0].extent:
+        return node
+    none = Const(0 if node.op == "sum" else 1)
+    if not (ends[1] and ends[3]):
+        return none
+    body: Node = node.body
+    for guard in ends[4]:
+        body = Where(guard, body, none)  # type: ignore[arg-type]
+    return substitute(body, {u: Index(ends[0])})
+
+
+def _ends(
+    u: str, conditions: list[Cond], same: bool = False
+) -> tuple[str, bool, str, bool, list[Cond]] | None:
+    """(early, whether inclusive, late, whether inclusive, other conditions) of a domain between two tokens;
+    `same`: also of one between a token and itself."""
     early = late = None
     guards = []
     for condition in conditions:
@@ -110,7 +141,7 @@ def _ends(u: str, conditions: list[Cond]) -> tuple[str, bool, str, bool, list[Co
             late = (order[1], order[2] == "<=")
         else:
             return None
-    if early is None or late is None or early[0] == late[0]:
+    if early is None or late is None or (early[0] == late[0] and not same):
         return None
     return early[0], early[1], late[0], late[1], guards
 

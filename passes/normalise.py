@@ -41,7 +41,7 @@ from tensorc.ir import (
     walk,
 )
 from tensorc.passes.affine import as_order, negated
-from tensorc.passes.decays import Range, gate_of_difference, gate_range
+from tensorc.passes.decays import Range, gate_of_difference, gate_range, of_one_token
 from tensorc.passes.guards import strong
 from tensorc.passes.records import Log
 from tensorc.passes.relation import Gate
@@ -100,6 +100,7 @@ class Normaliser:
         free = {b.name for b in left}
         body = rename_apart(body, free)
         self.extents = extents_of(left, body)
+        body = of_one_token(body, self.extents)  # type: ignore[assignment]
         self.taken |= set(self.extents)
         self.target, self.span = target, span
         self.source = self.sources.get(target, "")
