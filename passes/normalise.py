@@ -384,12 +384,9 @@ class Normaliser:
 
 def equation_texts(program: Program) -> dict[str, str]:
     """Every equation as it was written, for reports and comments."""
-    from tensorc.printing import print_expr
+    from tensorc.printing import print_equation
 
-    return {
-        e.target: f"{e.target}[{', '.join(b.name for b in e.left)}] = {print_expr(e.body)}"
-        for e in program.equations
-    }
+    return {e.target: print_equation(e) for e in program.equations}
 
 
 def _addends(expr: Expr) -> list[Expr]:
