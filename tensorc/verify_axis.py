@@ -33,6 +33,7 @@ def causal_axis(program: Program, time: Extent | None) -> Extent | None:
 def leaking(
     program: Program,
     axis: Extent,
+    time: Extent | None,
     given: Mapping[str, int],
     seed: int,
     stop: Callable[[], bool],
@@ -54,12 +55,13 @@ def leaking(
             continue
         found, samples = leaks(program, axis, small, seed, stop)
         if samples:
-            return {name: _verdict(read.get(name), found.get(name)) for name in outputs}
+            return {n: _verdict(read.get(n), found.get(n), axis == time) for n in outputs}
     raise TensorcError("No sizes are small enough to examine causality.")
 
 
-def _verdict(read: bool | str | None, seen: Leak | None) -> bool | str:
-    """What the equations say and what was seen, in one."""
+def _verdict(read: bool | str | None, seen: Leak | None, stream: bool) -> bool | str:
+    """What the equations say and what was seen, in one. Along an axis that is no stream only the latter
+    counts."""
     if seen is None:
-        return f"{read}; no change was seen" if read else True
+        return f"{read}; no change was seen" if read and stream else True
     return f"{read}; {seen}" if read else str(seen)

@@ -110,22 +110,27 @@ def _joined(axes: tuple[Extent, ...], time: Extent, parts: Sequence[Array]) -> A
     return np.concatenate(parts, axis=axes.index(time) - len(axes))
 
 
-def cases(operator: Operator) -> tuple[list[Case], dict[str, str]]:
-    """Every case of a program, and for each form that does not exist the reason."""
+def cases(
+    operator: Operator, stop: Callable[[], bool] = lambda: False
+) -> tuple[list[Case], dict[str, str]]:
+    """Every case of a program, and for each form that does not exist the reason. Once `stop` says so, the
+    plans for one set of sizes must do."""
     found: dict[tuple[object, ...], Case] = {}
     refused: dict[str, str] = {}
     for form in ("chunkwise", "recurrent"):
         problem = operator.forms.why_not(form)
         if problem is not None:
             refused[form] = problem.reason
-    for case in _cases(operator, refused):
+    for case in _cases(operator, refused, stop):
         found.setdefault((case.name, *((replace(p, chunk=0), c) for p, c in case.pieces)), case)
     return list(found.values()), refused
 
 
-def _cases(operator: Operator, refused: Mapping[str, str]) -> Iterator[Case]:
+def _cases(operator: Operator, refused: Mapping[str, str], stop: Callable[[], bool]) -> Iterator[Case]:
     program, time = operator.program, operator.time
-    for sizes in _planning_sizes(operator):
+    for number, sizes in enumerate(_planning_sizes(operator)):
+        if number and stop():
+            return
         for expand in (False, True):
             plan = parallel_plan(program, time, sizes, expand, Log())
             yield Case("parallel, multiplied out" if expand else "parallel", ((plan, None),))

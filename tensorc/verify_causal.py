@@ -53,7 +53,7 @@ def leaks(
     for _ in range(2 * SAMPLES):
         if samples == SAMPLES or stop():
             break
-        inputs, other = draw(program, sizes, rng, False), draw(program, sizes, rng, False)
+        inputs, other = draw(program, sizes, rng), draw(program, sizes, rng)
         try:
             for leak in rescaled(_Examine(program, time, inputs, other, sizes), seed, undefined="keep"):
                 known = found.get(leak.output)

@@ -188,9 +188,9 @@ class Gold:
 
 @np.errstate(all="ignore")
 def _near(most: float, gold: Array, got: Array) -> Array:
-    """Where results are near enough; infinities and NaN must be the same."""
-    near = np.abs(got - gold) <= most
-    return np.asarray(near | (got == gold) | (np.isnan(gold) & np.isnan(got)))
+    """Where results are near enough. Where the definition overflows or is undefined, the order of operations
+    decides what comes out: that is for exact numbers to judge."""
+    return np.asarray((np.abs(got - gold) <= most) | (got == gold) | ~np.isfinite(gold))
 
 
 def _largest(array: Array) -> float:
