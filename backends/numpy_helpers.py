@@ -14,6 +14,19 @@ def _permute(x, *order):
     return x.transpose(*range(lead), *(lead + k for k in order))
 
 
+def _dtypes(dtype, *inputs):
+    """The dtype of the outputs, by default that of the floating inputs together, and of the arithmetic."""
+    if dtype is None:
+        floating = [x.dtype for x in inputs if x.dtype.kind == "f"]
+        dtype = np.result_type(*floating) if floating else np.float64
+    return np.dtype(dtype), np.result_type(dtype, np.float32).type
+
+
+def _state(state, shape, dtype):
+    """A state to start from: a copy of the one given, else zeros."""
+    return np.zeros(shape, dtype) if state is None else np.array(np.broadcast_to(state, shape), dtype)
+
+
 def _spread(x, shape, dtype):
     """x over the last axes of a shape, in a dtype."""
     return np.broadcast_to(x, np.broadcast_shapes(np.shape(x), shape)).astype(dtype)
@@ -108,6 +121,27 @@ def _future(length, strict, features, dtype):
 
 
 _FUTURE = {}
+
+
+def _delayed(state, rows, lag, axis):
+    """`rows` some tokens earlier along an axis (negative); `state` holds the rows before them. `lag` is a
+    number, or None for an axis at the end that counts the tokens."""
+    joined = _tail(state, rows, axis, state.shape[axis] + rows.shape[axis])
+    depth, length = state.shape[axis], rows.shape[axis]
+    moved = np.moveaxis(joined, axis, -1)
+    if lag is not None:
+        return np.moveaxis(moved[..., depth - lag : depth - lag + length], -1, axis)
+    each = [np.moveaxis(moved[..., depth - t : depth - t + length], -1, axis) for t in range(depth)]
+    empty = np.zeros((*np.moveaxis(moved[..., :length], -1, axis).shape, 0), joined.dtype)
+    return np.stack(each, axis=-1) if each else empty
+
+
+def _tail(state, rows, axis, depth):
+    """The last rows of a state and the rows after it, along an axis (negative)."""
+    lead = np.broadcast_shapes(state.shape[:axis], rows.shape[:axis])
+    parts = [np.broadcast_to(p, lead + p.shape[axis:]) for p in (state, rows)]
+    joined = np.concatenate(parts, axis=axis)
+    return joined[(..., slice(joined.shape[axis] - depth, None), *(slice(None),) * (-axis - 1))]
 
 
 def _triangular(matrix, right, columns):

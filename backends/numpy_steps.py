@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tensorc.backends.numpy_base import Made
+from tensorc.backends.numpy_base import Made, target
 from tensorc.backends.numpy_contract import ContractPrinter
 from tensorc.backends.numpy_expr import align, bare, compared, hazardous, may_alias
+from tensorc.backends.numpy_layout import tuple_text
 from tensorc.backends.numpy_tiles import TilePrinter
-from tensorc.ir import Add, And, Cond, Const, Expr, Index, Mul, Node, Read, Size, Where
+from tensorc.ir import Add, And, Call, Cond, Const, Expr, Index, Mul, Node, Read, Size, Where, walk
 from tensorc.plan import (
     HERE,
     ROW,
+    Delay,
     Fill,
     Fold,
     Gather,
@@ -26,6 +28,7 @@ from tensorc.plan import (
     Recur,
     Ref,
     Step,
+    Tail,
     Update,
 )
 from tensorc.plan_io import expression_reads, step_inputs, step_outputs
@@ -52,30 +55,31 @@ class StepPrinter(ContractPrinter, TilePrinter):
         made = {ref.value for step in steps for ref in step_outputs(step)}
         for value in made & {ref.value for step in later for ref in step_inputs(step)}:
             self.uses[value] = self.uses.get(value, 0) + 1
-        for step in steps:
+        for step in sorted(steps, key=lambda step: not isinstance(step, Load)):  # reads come first
             self.comment(step)
             getattr(self, f"_{type(step).__name__.lower()}")(step)
 
     def _load(self, step: Load) -> None:
-        name = self.names.value(step.out.value)
         tensor = self.names.tensor(step.tensor)
-        self.made[step.out.value] = Made(name, frozenset((step.tensor,)))
-        rank = len(step.out.axes)
+        label = step.tensor.strip("%")
         rows = tensor
+        name = tensor
         if step.time is not None and self.plan.form == "chunkwise":
-            rows = f"{tensor}[{self.rows(rank, step.time)}]"
-        if self.plan.form == "recurrent" and step.time is not None:
-            self.made[step.out.value] = Made(tensor, frozenset((step.tensor,)))
-            if step.tensor in self.given:
-                self.line(
-                    f"{tensor}_given, {tensor} = {tensor}, np.asarray({tensor}).astype(compute, copy=False)"
-                )
-            return
+            rows = f"{tensor}[{self.rows(len(step.out.axes), step.time)}]"
+            name = self.names.value(step.out.value, f"{label}_c")
+        self.made[step.out.value] = Made(name, frozenset((step.tensor,)), False, label)
+        recurrent = self.plan.form == "recurrent"
+        if name == tensor and (tensor in self.cast or (recurrent and step.tensor not in self.given)):
+            return  # cast before
+        self.cast.add(name)
         if step.out.value in self.raw:
-            self.line(f"{name}_given = {rows}")
-            rows = f"{name}_given"
-        if name != tensor or rows != tensor or step.tensor in self.plan.inputs:
-            self.line(f"{name} = {rows}.astype(compute, copy=False)")
+            given = self.given_name(step.out.value, name)
+            self.line(f"{given} = {rows}")
+            rows = given
+        if recurrent:
+            rows = f"np.asarray({rows})"
+        cast = ".astype(compute, copy=False)" if step.tensor in self.plan.inputs else ""
+        self.line(f"{name} = {rows}{cast}")
 
     def rows(self, rank: int, axis: int) -> str:
         """The subscript that takes the rows of the current chunk."""
@@ -88,7 +92,8 @@ class StepPrinter(ContractPrinter, TilePrinter):
         self._use(step.source)
         source = self.made[step.source.value].name
         direct = self._slice(step)
-        made = self._new(step.out, [step.source], own=False)
+        label = self.made[step.source.value].label or ""
+        made = self._named(step.out, f"{label}_t" if direct else f"{label}_at", [step.source], label, False)
         if direct is not None:
             self.line(f"{made.name} = {source}[{direct}]")
             return
@@ -119,10 +124,11 @@ class StepPrinter(ContractPrinter, TilePrinter):
         if target is not None:
             return
         text = self.printer.value(step.expr, step.out.axes)
-        made = self._new(step.out, refs)
+        made = self._new(step.out, list(dict.fromkeys(refs)), prefix=_function(step.expr))
         if not refs or set(step.out.axes) - {a for r in refs for a in r.axes}:
-            shape = ", ".join(self._length(a) for a in step.out.axes)
-            text = f"_spread({text}, ({shape},), compute)" if shape else f"np.asarray({text}, compute)"
+            shape = tuple_text(self._length(a) for a in step.out.axes)
+            wide = f"_spread({bare(text)}, {shape}, compute)"
+            text = wide if step.out.axes else f"np.asarray({text}, compute)"
         self._assign(made, "=", bare(text), step.expr)
         made.own = not may_alias(step.expr)
 
@@ -152,7 +158,9 @@ class StepPrinter(ContractPrinter, TilePrinter):
             if self._holds(made, [self.made[r.value] for r in others]):
                 other = next(p for p in parts if not (isinstance(p, Read) and p.tensor == ref.value))
                 self._assign(made, f"{sign}=", self.printer.value(other, out.axes), other)
-                self.made[out.value] = Made(made.name, made.inputs, True)
+                self.made[out.value] = Made(
+                    made.name, made.inputs, True, self.nexts.get(out.value, made.label)
+                )
                 return made
         return None
 
@@ -162,7 +170,7 @@ class StepPrinter(ContractPrinter, TilePrinter):
             self._use(ref)
         full = (*step.out.axes, *step.over)
         body, mask, axis = self._folded(step.body, step.domain, full, len(step.over))
-        made = self._new(step.out, refs)
+        made = self._new(step.out, list(dict.fromkeys(refs)), prefix=f"{step.op}_")
         if step.op == "logsumexp":
             text = f"_logsumexp({body}, {mask}, {axis})"
         else:
@@ -173,14 +181,13 @@ class StepPrinter(ContractPrinter, TilePrinter):
     def _folded(
         self, body: Expr, domain: tuple[Node, ...], full: Sequence[str], count: int
     ) -> tuple[str, str, str]:
-        shape = ", ".join(self._length(a) for a in full)
         text = self.printer.value(body, full)
-        spread = f"_spread({text}, ({shape},), compute)"
+        spread = f"_spread({bare(text)}, {tuple_text(self._length(a) for a in full)}, compute)"
         if {a for r in expression_reads(body) for a in r.axes} >= set(full):
             spread = text
         mask = " & ".join(self.printer.condition(c, full) for c in domain) or "True"  # type: ignore[arg-type]
         axis = tuple(range(-count, 0))
-        return spread, mask, str(axis)
+        return bare(spread), bare(mask), str(axis if count > 1 else -1)
 
     def _normalise(self, step: Normalise) -> None:
         refs = [r for n in (step.body, *step.domain) for r in expression_reads(n)]
@@ -188,16 +195,18 @@ class StepPrinter(ContractPrinter, TilePrinter):
             self._use(ref)
         full = (*(a for a in step.out.axes if a not in step.over), *step.over)
         body, mask, axis = self._folded(step.body, step.domain, full, len(step.over))
-        made = self._new(step.out, refs)
+        made = self._named(step.out, target(step), refs, target(step))
         text = align(f"_softmax({body}, {mask}, {axis})", Ref("", full), step.out.axes, True)
         self._assign(made, "=", text, _chosen(step.domain, step.body))
 
     def _recur(self, step: Recur) -> None:
+        names = {s.target: target(s) for s in step.steps if isinstance(s, Fill)}
         for full in step.targets:
-            made = self._new(full, [], own=False)
+            name = names[full.value]
+            made = self._named(full, name, [], name, own=False)
             made.inputs = frozenset(self.plan.inputs)
-            shape = ", ".join(self._length(a) for a in full.axes)
-            self.line(f"{made.name} = np.zeros(batch + ({shape},), compute)")
+            shape = tuple_text(["*batch", *(self._length(a) for a in full.axes)])
+            self.line(f"{made.name} = np.zeros({shape}, compute)")
         size = self.size(step.extent)
         span = f"range({size})" if not step.reverse else f"reversed(range({size}))"
         self.line(f"for t in {span}:")
@@ -212,10 +221,43 @@ class StepPrinter(ContractPrinter, TilePrinter):
         where = ", ".join(["...", *("t" if a == HERE else ":" for a in step.axes)])
         self.line(f"{target}[{where}] = {self._at(step.row, [a for a in step.axes if a != HERE])}")
 
+    def _delay(self, step: Delay) -> None:
+        if step.source is None:
+            self._use(step.state)
+            made = self._new(step.out, [step.state], own=False)
+            row = ", ".join(["...", "0", *(":" for _ in step.state.axes[1:])])
+            text = f"{self.made[step.state.value].name}[{row}]"
+            self.line(f"{made.name} = {align(text, Ref('', step.state.axes[1:]), step.out.axes)}")
+            return
+        rows, axis = self._rows(step.source, step.state)
+        self._use(step.state)
+        made = self._new(step.out, [step.source, step.state])
+        lag = "None" if isinstance(step.lag, str) else str(step.lag)
+        text = f"_delayed({self.made[step.state.value].name}, {rows}, {lag}, {axis})"
+        labels = (ROW, *step.state.axes[1:], *([step.lag] if isinstance(step.lag, str) else []))
+        if ROW not in step.source.axes:
+            text = f"{text}[..., 0{', :' * (len(labels) - 1)}]"
+            labels = labels[1:]
+        self.line(f"{made.name} = {align(text, Ref('', labels), step.out.axes)}")
+
+    def _tail(self, step: Tail) -> None:
+        rows, axis = self._rows(step.source, step.state)
+        self._use(step.state)
+        made = self._new(step.out, [step.source, step.state])
+        state = self.made[step.state.value].name
+        self.line(f"{made.name} = _tail({state}, {rows}, {axis}, {state}.shape[{axis}])")
+
+    def _rows(self, source: Ref, state: Ref) -> tuple[str, int]:
+        """The rows that follow a state's, their axis first as in the state; that axis."""
+        self._use(source)
+        return self._at(source, [ROW, *state.axes[1:]]), -len(state.axes)
+
     def _update(self, step: Update) -> None:
         state = self.made[step.state.value].name
         self._use(step.addend)
         if step.replace:
+            if self.plan.form != "recurrent":
+                self.line(f"{state} = {self._at(step.addend, step.state.axes)}")
             return
         if step.through is not None:
             self._use(step.through)
@@ -230,6 +272,11 @@ class StepPrinter(ContractPrinter, TilePrinter):
             return
         where = self.rows(len(step.axes), step.axes.index(ROW))
         self.line(f"{tensor}[{where}] = {value}")
+
+
+def _function(expr: Expr) -> str:
+    """The first function of an expression, to name its result after."""
+    return next((f"{n.function}_" for n in walk(expr) if isinstance(n, Call)), "")
 
 
 def _chosen(domain: Sequence[Cond], body: Expr) -> Expr:

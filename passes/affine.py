@@ -88,3 +88,16 @@ def negated(condition: Cond) -> Cond:
         if as_order(condition.part) is not None:
             return replace(condition.part, op=opposite[condition.part.op])
     return condition
+
+
+def lag_of(subscript: Expr, token: str) -> int | str | None:
+    """How many tokens before `token` a subscript is: a number (negative: later), or the index that counts
+    them in token - index; None if it is something else."""
+    found = affine(subscript)
+    if found is None or found[0].get(token) != 1:
+        return None
+    rest = {name: a for name, a in found[0].items() if name != token}
+    if not rest:
+        return -found[1]
+    ((name, coefficient),) = rest.items() if len(rest) == 1 else (("", 0),)
+    return name if coefficient == -1 and found[1] == 0 else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from tensorc.ir import reads
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Stage, Value
+from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Shift, Stage, Value
 
 
 @dataclass(slots=True)
@@ -42,6 +42,13 @@ def schedule(graph: Graph) -> Schedule:
         level = max([0, *(plan.first.get(value, 0) for value in inputs)])
         if isinstance(node, Stage):
             _place_stage(graph, node, level, plan, placed)
+        elif isinstance(node, Shift):
+            while _at(plan, level).reverse not in (None, node.reverse):
+                level += 1
+            target = _at(plan, level)
+            target.reverse = node.reverse
+            target.nodes.append(node)
+            plan.first[node.out.value] = level
         else:
             constant = TOKEN not in node.out.axes
             target = _at(plan, level)
@@ -90,6 +97,8 @@ def node_inputs(graph: Graph, node: GraphNode) -> list[str]:
             return [graph.tensors[t].value for t in reads(expr)]
         case Product(items=items):
             return [r.value for r in items]
+        case Shift(source=source):
+            return [source.value]
         case Stage(items=items, state=state):
             memory = graph.memories[state.value]
             return [r.value for r in (*items, *memory.writes, *(g for g, _ in memory.gates))]

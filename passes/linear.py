@@ -23,6 +23,7 @@ from tensorc.ir import (
     free_indices,
     walk,
 )
+from tensorc.passes.affine import lag_of
 from tensorc.passes.chains import LinearTerm, NoScan, linear_terms
 from tensorc.passes.inline import dependency_order, inline, is_recursive
 from tensorc.passes.normalise import Normaliser, equation_texts, merge_masks
@@ -130,7 +131,7 @@ class _GraphBuilder:
         return NoScan(f"{definition.target} has two token indices", "give the output one token index")
 
     def _check_reads(self, expr: Node, definition: Definition) -> None:
-        """Along the time axis, only the token itself may be read: anything else needs a halo."""
+        """Along the time axis, a token is read itself or at a fixed distance."""
         bound = (
             definition.left if isinstance(definition, Map) else [b for t in definition.terms for b in t.bound]
         )
@@ -139,12 +140,10 @@ class _GraphBuilder:
             if not isinstance(node, Read):
                 continue
             for extent, subscript in zip(self.axes[node.tensor], node.subscripts, strict=True):
-                if extent == self.time and not (
-                    isinstance(subscript, Index) and _is(subscript, binds, extent)
-                ):
+                if extent == self.time and not _is_near(subscript, binds, extent):
                     raise NoScan(
-                        f"{print_expr(node)} reads another position of the time axis",
-                        "read the token itself, or use form='parallel'",
+                        f"{print_expr(node)} reads the time axis, but not at a fixed distance",
+                        "read the token itself, or one a number of tokens before it",
                     )
 
     def _map(self, definition: Map, why: Why) -> tuple[Ref, tuple[str, ...]]:
@@ -214,8 +213,9 @@ class _GraphBuilder:
         return self.stages.value(expr, why)
 
 
-def _is(subscript: Index, binds: Mapping[str, Extent], extent: Extent) -> bool:
-    return subscript.name == TOKEN or binds.get(subscript.name) == extent
+def _is_near(subscript: Expr, binds: Mapping[str, Extent], extent: Extent) -> bool:
+    tokens = [i for i in free_indices(subscript) if i == TOKEN or binds.get(i) == extent]
+    return len(tokens) == 1 and lag_of(subscript, tokens[0]) is not None
 
 
 def _expressions(definition: Definition) -> list[Node]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from heapq import heapify, heappop, heappush, nsmallest
+from heapq import heapify, heappop, heappush
 from itertools import count
 
 from tensorc.passes.order import EXACT_ALL, EXACT_CONNECTED, STATE, Part, Search, bits
@@ -103,10 +103,15 @@ class _Pool:
         self.search = search
         self.parts = dict(enumerate(parts))
         self.holders: dict[int, set[int]] = {}
+        self.smallest: dict[int, list[tuple[int, int]]] = {}  # of each index, a heap of sizes and parts
         for k, part in self.parts.items():
-            for bit in bits(part.mask):
-                self.holders.setdefault(bit, set()).add(k)
+            self._hold(k, part)
         self.ticket = count(len(self.parts))
+
+    def _hold(self, k: int, part: Part) -> None:
+        for bit in bits(part.mask):
+            self.holders.setdefault(bit, set()).add(k)
+            heappush(self.smallest.setdefault(bit, []), (self.search.size(part.mask), k))
 
     def need(self, a: int, b: int) -> int:
         """What is needed outside of two parts, of their indices."""
@@ -133,19 +138,21 @@ class _Pool:
                 self.holders[bit].discard(k)
         new = next(self.ticket)
         self.parts[new] = joined
-        for bit in bits(joined.mask):
-            self.holders[bit].add(new)
+        self._hold(new, joined)
         return new
 
     def partners(self, k: int) -> set[int]:
-        """Parts that share an index with a part: the smallest ones of each index, and its relations."""
+        """Parts that share an index with a part, the smallest ones of each index."""
         found: set[int] = set()
         for bit in bits(self.parts[k].mask):
-            held = self.holders[bit]
-            if len(held) > NEIGHBOURS:
-                found.update(nsmallest(NEIGHBOURS, held, key=lambda j: self.search.size(self.parts[j].mask)))
-            else:
-                found |= held
+            heap, first = self.smallest[bit], []
+            while heap and len(first) < NEIGHBOURS:
+                entry = heappop(heap)
+                if entry[1] in self.parts:
+                    first.append(entry)
+            for entry in first:
+                heappush(heap, entry)
+            found.update(j for _, j in first)
         return found - {k}
 
 
@@ -177,11 +184,15 @@ def foreign(search: Search, parts: Sequence[Part]) -> list[Part]:
         union |= part.mask
     output = search.indices(union & search.output)
     sizes = {name: search.width[search.bit[name].bit_length() - 1] for name in search.names}
-    held = [sum(p.mask >> k & 1 for p in parts) for k in bits(union)]
     paths = [greedy(list(inputs), output, sizes)]
-    if len(parts) <= DYNAMIC and max(held) <= 2 and len(held) <= 2 * len(parts):
+    if len(parts) <= DYNAMIC and _is_network(parts, bits(union)):
         paths.append(dynamic_programming(list(inputs), output, sizes))
     return [_follow(search, parts, path) for path in paths]
+
+
+def _is_network(parts: Sequence[Part], indices: Sequence[int]) -> bool:
+    """Whether every index joins at most two parts, and there are few of them: then dp is quick."""
+    return len(indices) <= 2 * len(parts) and all(sum(p.mask >> k & 1 for p in parts) <= 2 for k in indices)
 
 
 def _follow(search: Search, parts: Sequence[Part], path: Iterable[Sequence[int]]) -> Part:

@@ -14,8 +14,8 @@ from tensorc.ir import Expr, Extent, Index, Node, Program, Read, Size, rebuild, 
 from tensorc.passes.blockwise import Pass, node_inputs, schedule
 from tensorc.passes.emit import BODY, CONSTANT, SETUP, Emitter
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Stage, Tensor, Value
-from tensorc.plan import COLUMN, HERE, ROW, Keep, Load, Loop, Plan, Ref, State, Step, Why
+from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Shift, Stage, Tensor, Value
+from tensorc.plan import COLUMN, HERE, ROW, Delay, Keep, Load, Loop, Plan, Ref, State, Step, Tail, Update, Why
 from tensorc.plan_io import step_inputs, step_outputs
 
 Bound = tuple[str, tuple[int, ...]]
@@ -104,15 +104,18 @@ class Realiser(ABC):
         self.bound = {}
         for node in part.constants:
             self._make(node)
-        for memory in part.memories:
-            self.emitter.provide(memory.name, None, BODY)
+        shifts = [n for n in part.nodes if isinstance(n, Shift)]
+        for state in (*(m.name for m in part.memories), *(s.state.value for s in shifts)):
+            self.emitter.provide(state, None, BODY)
         self.here = {n.out.value for n in part.nodes}
         for node in part.nodes:
             self._bound(node.out.value)
         updates = [step for memory in part.memories for step in self.update(memory)]
+        updates += [self._tail(shift) for shift in shifts]
         keeps = self._keeps(part, k, stored)
         steps = self._live(keeps + updates)
         states = tuple(State(m.name, m.axes, m.why) for m in part.memories)
+        states += tuple(State(s.state.value, s.state.axes, s.why) for s in shifts)
         body = (*steps[BODY], *keeps, *updates) if part.nodes or part.memories or keeps else ()
         return Loop(bool(part.reverse), states, tuple(steps[CONSTANT]), tuple(steps[SETUP]), body)
 
@@ -172,6 +175,8 @@ class Realiser(ABC):
         elif isinstance(node, Product):
             items = [self.ref(r) for r in node.items]
             made = self.emitter.product(items, self._labels(node.out.axes), node.why)
+        elif isinstance(node, Shift):
+            made = self._shift(node)
         elif self.graph.memories[node.state.value].total:
             made = node.state
             self.emitter.provide(made.value, None, CONSTANT)
@@ -181,6 +186,21 @@ class Realiser(ABC):
         self.bound[node.out.value] = (made.value, tuple(labels.index(a) for a in made.axes))
         if TOKEN not in node.out.axes:
             self.final[node.out.value] = self.bound[node.out.value]
+
+    def _shift(self, node: Shift) -> Ref:
+        """Earlier rows: of the chunk, and of the state before it."""
+        labels = self._labels(node.out.axes)
+        why = rule(node.why, "shift: earlier rows")
+        alone = self.token is None and isinstance(node.lag, int)
+        source = None if alone else self.ref(node.source)
+        step = Delay(self.emitter.fresh(labels), source, node.state, node.lag, why)
+        return self.emitter.add(step, [node.state] if source is None else [source, node.state], BODY)
+
+    def _tail(self, node: Shift) -> Step:
+        why = rule(node.why, "shift: the rows that are still needed")
+        step = Tail(self.emitter.fresh(node.state.axes), self.ref(node.source), node.state, why)
+        tail = self.emitter.add(step, [step.source, step.state], BODY)
+        return Update(node.state, None, tail, replace=True, why=why)
 
     def _here(self, expr: Expr) -> Expr:
         """An expression at the token of this form: a row of the chunk, or the one position there is."""

@@ -14,7 +14,7 @@ import networkx as nx
 
 from tensorc.ir import Add, Const, Div, Expr, Index, Mul, Neg, Node, Read, rebuild, substitute, walk
 from tensorc.passes.blockwise import node_inputs
-from tensorc.passes.stages import Graph, GraphNode, Product, Stage, Value
+from tensorc.passes.stages import Graph, GraphNode, Product, Shift, Stage, Value
 from tensorc.passes.terms import ONE, times
 from tensorc.plan import Ref
 
@@ -47,6 +47,8 @@ def cycles(graph: Graph, nodes: dict[str, GraphNode]) -> list[frozenset[str]]:
 def system(graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> System:
     """The linear system of a cycle; `NotAffine` if it is none."""
     stages = [n for v in sorted(cycle) if isinstance(n := nodes[v], Stage)]
+    if any(isinstance(nodes[v], Shift) for v in cycle):
+        raise NotAffine("it is read at a fixed distance, one token after the other")
     if any(isinstance(nodes[v], Product) for v in cycle):
         raise NotAffine("its own result is contracted again after the state is read")
     written: set[str] = set()

@@ -10,10 +10,11 @@ All values here have at most one token axis, labelled `TOKEN` and standing first
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from tensorc.ir import Expr, Extent, Index, Node, Read, free_indices, substitute, walk
+from tensorc.ir import Expr, Extent, Index, Node, Read, free_indices, rebuild, substitute, walk
+from tensorc.passes.affine import lag_of
 from tensorc.passes.chains import LinearTerm, NoScan
 from tensorc.passes.order import LONG, Carry, Join, Leaf, Operand, Ordered, Tree, best_order
 from tensorc.passes.records import Log, Rewrite
@@ -64,7 +65,20 @@ class Stage:
     why: Why = field(default=Why(), compare=False)
 
 
-GraphNode: TypeAlias = Value | Product | Stage
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """out = the source some tokens earlier (later, if `reverse`), 0 before the first: `lag` tokens, or as
+    many as a label of the result counts. The state holds the rows that are still needed, `depth` first."""
+
+    out: Ref
+    source: Ref
+    lag: int | str
+    state: Ref
+    reverse: bool
+    why: Why = field(default=Why(), compare=False)
+
+
+GraphNode: TypeAlias = Value | Product | Stage | Shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +177,7 @@ class StageBuilder:
 
     def value(self, expr: Expr, why: Why) -> Ref:
         """The value of an expression of at most one token; indices must be labels already."""
+        expr = self._shifted(expr, why)
         plain = self._plain(expr)
         if plain is not None:
             return plain
@@ -175,6 +190,49 @@ class StageBuilder:
             self.graph.nodes.append(Value(out, expr, why))
             self.known[key] = out
         return Ref(self.known[key].value, axes)
+
+    def _shifted(self, node: Expr, why: Why) -> Expr:
+        """The expression with every read of another token replaced by a read of the shifted value."""
+
+        def visit(part: Node) -> Node:
+            part = rebuild(part, visit)
+            found = self._shift_of(part) if isinstance(part, Read) else None
+            if found is None:
+                return part
+            assert isinstance(part, Read)
+            ref = self._shift(part, *found, why)
+            return Read(self.alias(ref), tuple(Index(a) for a in ref.axes))
+
+        return visit(node)  # type: ignore[return-value]
+
+    def _shift_of(self, read: Read) -> tuple[int, int | str] | None:
+        """(axis, lag) of a read of an earlier token, the lag negative for a later one."""
+        for axis, subscript in enumerate(read.subscripts):
+            found = lag_of(subscript, TOKEN)
+            if found is not None and found != 0:
+                return axis, found
+        return None
+
+    def _shift(self, read: Read, axis: int, lag: int | str, why: Why) -> Ref:
+        parts = tuple(Index(TOKEN) if k == axis else s for k, s in enumerate(read.subscripts))
+        source = self.value(replace(read, subscripts=parts), why)
+        key = ("shift", source, lag)
+        if key in self.known:
+            return self.known[key]
+        reverse = isinstance(lag, int) and lag < 0
+        depth = Extent(abs(lag)) if isinstance(lag, int) else self.graph.extents[lag]
+        rows = self.labels(
+            {"rows": depth} | {a: self.graph.extents[a] for a in source.axes if a != TOKEN}, ""
+        )
+        features = tuple(a for a in source.axes if a != TOKEN)
+        state = self._fresh("S", (rows["rows"], *features))
+        labels = source.axes if isinstance(lag, int) else (*source.axes, lag)
+        out = self._fresh("t", labels)
+        count = abs(lag) if isinstance(lag, int) else lag
+        self.graph.nodes.append(Shift(out, source, count, state, reverse, why))
+        self._did("shift", f"rows of earlier tokens are kept: {self._sizes(state.axes)}")
+        self.known[key] = out
+        return out
 
     def _plain(self, expr: Expr) -> Ref | None:
         """A read that is a value as it stands: distinct bare indices on a tensor that is known."""
@@ -434,4 +492,4 @@ def _index_order(expr: Node) -> tuple[str, ...]:
     return tuple(dict.fromkeys(n.name for n in walk(expr) if isinstance(n, Index) and n.name in free))
 
 
-__all__ = ["Graph", "GraphNode", "Memory", "Product", "Stage", "StageBuilder", "Tensor", "Value"]
+__all__ = ["Graph", "GraphNode", "Memory", "Product", "Shift", "Stage", "StageBuilder", "Tensor", "Value"]

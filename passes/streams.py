@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tensorc.ir import Add, Compare, Extent, Index, Node, Program, Read, free_indices, walk
-from tensorc.passes.affine import affine, difference
+from tensorc.ir import Add, Compare, Expr, Extent, Index, Node, Program, Read, free_indices, walk
+from tensorc.passes.affine import difference, lag_of
 from tensorc.passes.inline import dependency_order, is_recursive
 from tensorc.passes.recursion import recursion
 from tensorc.passes.terms import extents_of, rename_apart
@@ -50,12 +50,7 @@ def _twice(indices: frozenset[str], extents: Mapping[str, Extent]) -> list[Exten
     return [s for s in dict.fromkeys(sizes) if sizes.count(s) > 1]
 
 
-def _is_shift(subscript: Node, axis: Extent, extents: Mapping[str, Extent]) -> bool:
-    """i - 1 on the axis that i runs over."""
-    if isinstance(subscript, Index):
-        return False
-    found = affine(subscript)  # type: ignore[arg-type]
-    if found is None or len(found[0]) != 1 or not found[1]:
-        return False
-    ((name, coefficient),) = found[0].items()
-    return coefficient == 1 and extents.get(name) == axis
+def _is_shift(subscript: Expr, axis: Extent, extents: Mapping[str, Extent]) -> bool:
+    """i - 1, or i - s, on the axis that i runs over."""
+    tokens = [i for i in free_indices(subscript) if extents.get(i) == axis]
+    return len(tokens) == 1 and lag_of(subscript, tokens[0]) not in (None, 0)

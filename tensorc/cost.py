@@ -160,6 +160,8 @@ KINDS = {
     "Tile": "mask",
     "ScanTile": "scan",
     "Solve": "solve",
+    "Delay": "shift",
+    "Tail": "shift",
     "Fold": "reduction",
     "Normalise": "softmax",
     "Fill": "store",

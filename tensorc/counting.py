@@ -17,6 +17,7 @@ from tensorc.plan import (
     COLUMN,
     ROW,
     Contract,
+    Delay,
     Fill,
     Fold,
     Gather,
@@ -30,6 +31,7 @@ from tensorc.plan import (
     ScanTile,
     Solve,
     Step,
+    Tail,
     Tile,
     Update,
 )
@@ -138,13 +140,11 @@ class Counter:
                 return self._tile(step, known) + Count(elements=read, calls=0)
             case ScanTile():
                 return self._scan(step, known) + Count(elements=read, calls=0)
-            case Solve():
+            case Delay() | Tail():
+                return Count(elements=read + 2 * self._store(step.out, known), calls=6)
+            case Solve():  # half a matrix product: the matrix is triangular
                 written = self._store(step.out, known)
                 return Count(products=self.chunk * written, elements=read + 2 * written, calls=12)
-            case Solve():
-                # Half a matrix product: the matrix is triangular.
-                written = self._store(step.out, known)
-                return Count(products=self._label(ROW) * written, elements=read + written, calls=8)
             case Fold() | Normalise():
                 return self._reduce(step, known) + Count(elements=read, calls=0)
             case Update():

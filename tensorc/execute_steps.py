@@ -10,6 +10,7 @@ import numpy as np
 from tensorc.execute_expressions import GIVEN, Expressions
 from tensorc.execute_machine import Machine
 from tensorc.execute_relations import scan, solve, tile
+from tensorc.execute_shifts import delayed, tail
 from tensorc.execute_values import Labelled, PlanError, broadcast, contract, spread
 from tensorc.ir import Cond, Expr
 from tensorc.numbers import FLOAT, Array, Numbers
@@ -18,6 +19,7 @@ from tensorc.plan import (
     HERE,
     ROW,
     Contract,
+    Delay,
     Fill,
     Fold,
     Gather,
@@ -30,6 +32,7 @@ from tensorc.plan import (
     ScanTile,
     Solve,
     Step,
+    Tail,
     Tile,
     Update,
 )
@@ -137,6 +140,14 @@ class Interpreter(Machine):
         lengths = [self.length(a) for a in step.out.axes if a != ROW]
         self.make(step.out, scan(self.numbers, step, self.value, ROW, lengths))
 
+    def delay(self, step: Delay) -> None:
+        """Rows of earlier tokens."""
+        self.make(step.out, delayed(step, self.value, ROW))
+
+    def tail(self, step: Tail) -> None:
+        """The rows that later tokens still need."""
+        self.make(step.out, tail(step, self.value, ROW))
+
     def solve(self, step: Solve) -> None:
         """The unknown of (1 - matrix) unknown = right, row by row."""
         self.make(step.out, solve(self.numbers, step, self.value, ROW, COLUMN))
@@ -239,6 +250,8 @@ _STEPS: dict[type, Callable[[Interpreter, Any], None]] = {
     Tile: Interpreter.tile,
     ScanTile: Interpreter.scan,
     Solve: Interpreter.solve,
+    Delay: Interpreter.delay,
+    Tail: Interpreter.tail,
     Fold: Interpreter.fold,
     Normalise: Interpreter.normalise,
     Recur: Interpreter.recur,

@@ -138,6 +138,29 @@ class Solve:
 
 
 @dataclass(frozen=True, slots=True)
+class Delay:
+    """The rows of `source` some tokens earlier; `state` [depth, ...] holds the rows before the chunk, the
+    latest last. `lag` is a number of tokens, or a label: then that axis of the result counts them. Token by
+    token, a number of tokens needs the state alone, and there is no source."""
+
+    out: Ref
+    source: Ref | None
+    state: Ref
+    lag: int | str
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The state of a delay after the chunk: the last rows of the state and the rows of `source`."""
+
+    out: Ref
+    source: Ref
+    state: Ref
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Fold:
     """A row reduction of an expression over `over`, where the domain holds."""
 
@@ -205,7 +228,21 @@ class Keep:
 
 
 Step: TypeAlias = (
-    Load | Gather | Map | Contract | Tile | ScanTile | Solve | Fold | Normalise | Fill | Recur | Update | Keep
+    Load
+    | Gather
+    | Map
+    | Contract
+    | Tile
+    | ScanTile
+    | Solve
+    | Delay
+    | Tail
+    | Fold
+    | Normalise
+    | Fill
+    | Recur
+    | Update
+    | Keep
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tensorc.ir import Index, Node, Read, walk
 from tensorc.plan import (
     Contract,
+    Delay,
     Fill,
     Fold,
     Gather,
@@ -18,6 +19,7 @@ from tensorc.plan import (
     ScanTile,
     Solve,
     Step,
+    Tail,
     Tile,
     Update,
 )
@@ -59,6 +61,8 @@ def step_inputs(step: Step) -> list[Ref]:
             return [g.gate for g in gates]
         case ScanTile():
             return [step.writes, step.state, *(g.gate for g in step.gates)]
+        case Delay(source=source, state=state) | Tail(source=source, state=state):
+            return [state] if source is None else [source, state]
         case Solve(matrix=matrix, right=right):
             return [matrix, right]
         case Fold() | Normalise():
@@ -77,7 +81,19 @@ def step_inputs(step: Step) -> list[Ref]:
 def step_outputs(step: Step) -> list[Ref]:
     """The values a step makes."""
     match step:
-        case Load() | Gather() | Map() | Contract() | Tile() | ScanTile() | Solve() | Fold() | Normalise():
+        case (
+            Load()
+            | Gather()
+            | Map()
+            | Contract()
+            | Tile()
+            | ScanTile()
+            | Solve()
+            | Delay()
+            | Tail()
+            | Fold()
+            | Normalise()
+        ):
             return [step.out]
         case Recur(targets=targets):
             return list(targets)
