@@ -145,7 +145,8 @@ class _Pool:
         """Parts that share an index with a part, the smallest ones of each index."""
         found: set[int] = set()
         for bit in bits(self.parts[k].mask):
-            heap, first = self.smallest[bit], []
+            heap = self.smallest[bit]
+            first: list[tuple[int, int]] = []
             while heap and len(first) < NEIGHBOURS:
                 entry = heappop(heap)
                 if entry[1] in self.parts:
