@@ -19,7 +19,7 @@ def delayed(step: Delay, get: Get, row: str) -> Array:
     features = step.state.axes[1:]
     if step.source is None:
         old = spread(get(step.state), step.state.axes)
-        return spread(Labelled(features, np.take(old, 0, axis=-len(features) - 1)), step.out.axes)
+        return spread(Labelled(features, _first(old, len(features))), step.out.axes)
     rows, axis, depth = _history(step.source, step.state, get, row)
     length = rows.shape[axis] - depth
     if isinstance(step.lag, int):
@@ -30,7 +30,12 @@ def delayed(step: Delay, get: Get, row: str) -> Array:
     stacked = np.stack(each, axis=axis) if each else empty
     if row in step.source.axes:
         return spread(Labelled((step.lag, row, *features), stacked), step.out.axes)
-    return spread(Labelled((step.lag, *features), np.take(stacked, 0, axis=axis + 1)), step.out.axes)
+    return spread(Labelled((step.lag, *features), _first(stacked, len(features))), step.out.axes)
+
+
+def _first(array: Array, after: int) -> Array:
+    """The first of the axis that has `after` axes behind it; an array even without axes."""
+    return array[(..., 0, *(slice(None),) * after)]
 
 
 def tail(step: Tail, get: Get, row: str) -> Array:
