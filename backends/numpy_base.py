@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from tensorc.backends.numpy_expr import ExprPrinter, align
 from tensorc.backends.numpy_names import Names
 from tensorc.ir import Extent
-from tensorc.plan import COLUMN, ROW, Plan, Ref, Step
+from tensorc.plan import COLUMN, ROW, Keep, Plan, Ref, State, Step, Update
+
+LONGEST_NAME = 16
+EVERY = "*"  # as the equation at hand: steps say nothing of theirs
 
 
 @dataclass(slots=True)
 class Made:
-    """What is known of a value: its variable, the inputs it depends on, and whether it may be overwritten."""
+    """What is known of a value: its variable, the inputs it depends on, whether it may be overwritten, and
+    what it adds to the name of a product: nothing if `label` is None (a mask), no name at all if it is empty.
+    """
 
     name: str
     inputs: frozenset[str]
     own: bool = False
+    label: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,11 @@ class BasePrinter:
         self.reverse = False
         self.extents = dict(plan.extents)
         self.printer = ExprPrinter(self._name, self._position, self.size, self._batched)
-        self.comments: set[str] = set()
+        self.equation = ""
         self.running: set[str] = set()
+        self.cast: set[str] = set()  # inputs that have the dtype of the computation from here on
+        self.nexts = _nexts(plan)
+        self.finals = _finals(plan) | {value: f"{state}_next" for value, state in self.nexts.items()}
 
     def line(self, text: str) -> None:
         """One statement at the current depth."""
@@ -62,7 +71,11 @@ class BasePrinter:
 
     def _name(self, value: str, given: bool) -> str:
         made = self.made[value]
-        return f"{made.name}_given" if given and value in self.raw else made.name
+        return self.given_name(value, made.name) if given and value in self.raw else made.name
+
+    def given_name(self, value: str, name: str) -> str:
+        """The variable of a value as it was given, before it is cast."""
+        return self.names.value(f"{value}:given", f"{name}_given")
 
     def _batched(self, value: str) -> bool:
         return bool(self.made[value].inputs)
@@ -75,11 +88,34 @@ class BasePrinter:
     def _length(self, label: str) -> str:
         return "length" if label in (ROW, COLUMN) else self.size(self.extents[label])
 
-    def _new(self, out: Ref, inputs: Iterable[Ref], own: bool = True) -> Made:
+    def _new(self, out: Ref, inputs: Sequence[Ref], own: bool = True, prefix: str = "") -> Made:
+        """A value that depends on others; its variable is named after them, with a prefix."""
         union = frozenset().union(*(self.made[r.value].inputs for r in inputs))
-        made = Made(self.names.value(out.value), union, own)
+        label = self.nexts.get(out.value) or self._label(inputs)
+        hint = self.finals.get(out.value, f"{prefix}{label}" if label else "")
+        made = Made(self.names.value(out.value, hint), union, own, label)
         self.made[out.value] = made
         return made
+
+    def _named(self, out: Ref, name: str, inputs: Sequence[Ref], label: str | None, own: bool = True) -> Made:
+        """A value with a name of its own."""
+        union = frozenset().union(*(self.made[r.value].inputs for r in inputs))
+        made = Made(self.names.value(out.value, name), union, own, label)
+        self.made[out.value] = made
+        return made
+
+    def state(self, state: State) -> str:
+        """The variable of a state."""
+        name = self.names.value(state.name)
+        self.made[state.name] = Made(name, frozenset(self.plan.inputs), False, name)
+        return name
+
+    def _label(self, inputs: Iterable[Ref]) -> str:
+        """The labels of values side by side, unless one has none or that would be long."""
+        labels = [label for r in inputs if (label := self.made[r.value].label) is not None]
+        joint = "_" if any(len(label) > 4 for label in labels) else ""
+        joined = joint.join(labels)
+        return joined if all(labels) and len(joined) <= LONGEST_NAME else ""
 
     def _use(self, ref: Ref) -> bool:
         """Count a use; whether it was the last one of a value that may be overwritten."""
@@ -95,10 +131,28 @@ class BasePrinter:
         return align(self.made[ref.value].name, ref, axes, self._batched(ref.value))
 
     def comment(self, step: Step) -> None:
-        """Say once which equation the steps that follow compute, and each rule of it once."""
+        """Say which equation the steps that follow compute, once for steps in a row."""
         why = step.why
-        if why.equation and why.equation not in self.comments:
-            self.comments.add(why.equation)
+        if why.equation and self.equation not in (why.equation, EVERY):
+            self.equation = why.equation
             line = f"  (line {why.line})" if why.line else ""
-            text = why.equation if len(why.equation) < 90 else why.equation[:87] + "..."
-            self.line(f"# {text}{line}")
+            self.line(f"# {why.equation}{line}")
+
+
+def _nexts(plan: Plan) -> dict[str, str]:
+    """The values that are the next states of the recurrent form, by the name of the state."""
+    updates = [s for loop in plan.loops for s in loop.body if isinstance(s, Update) and s.replace]
+    return {update.addend.value: update.state.value.strip("%") for update in updates}
+
+
+def target(step: Step) -> str:
+    """The tensor whose equation a step computes."""
+    return step.why.equation.partition("[")[0] or "x"
+
+
+def _finals(plan: Plan) -> dict[str, str]:
+    """The values that are outputs or kept, by the names they go under."""
+    suffix = {"parallel": "", "chunkwise": "_c", "recurrent": "_t"}[plan.form]
+    keeps = [s for loop in plan.loops for s in loop.body if isinstance(s, Keep)]
+    finals = {ref.value: name + suffix for name, ref in plan.outputs}
+    return finals | {keep.value.value: keep.tensor.strip("%") + suffix for keep in keeps}

@@ -14,14 +14,12 @@ class ContractPrinter(BasePrinter):
         left, right, out = step.left, step.right, step.out
         last_left = self._use(left)
         if right is None:
-            made = self._new(out, [left])
             gone = tuple(k - len(left.axes) for k, a in enumerate(left.axes) if a not in out.axes)
             kept = tuple(a for a in left.axes if a in out.axes)
-            text = (
-                f"{self.made[left.value].name}.sum(axis={gone if len(gone) > 1 else gone[0]})"
-                if gone
-                else self.made[left.value].name
-            )
+            text = self.made[left.value].name
+            if gone:
+                text = f"{text}.sum(axis={gone if len(gone) > 1 else gone[0]})"
+            made = self._new(out, [left], prefix="sum_" if gone else "")
             text = align(text, Ref("", kept), out.axes, True)
             self.line(f"{made.name} = {text}")
             made.own = bool(gone)
@@ -42,8 +40,9 @@ class ContractPrinter(BasePrinter):
             if alone:
                 axes = tuple(a for a in mine.axes if a not in alone)
                 ref = Ref(f"{mine.value}:{','.join(alone)}", axes)
-                made = self._new(ref, [mine])
-                positions = tuple(mine.axes.index(a) - len(mine.axes) for a in alone)
+                made = self._new(ref, [mine], prefix="sum_")
+                gone = tuple(mine.axes.index(a) - len(mine.axes) for a in alone)
+                positions = gone if len(gone) > 1 else gone[0]
                 self.line(f"{made.name} = {self.made[mine.value].name}.sum(axis={positions})")
                 mine = ref
             result.append(mine)
@@ -59,11 +58,16 @@ class ContractPrinter(BasePrinter):
                 and self._holds(made, [self.made[other.value]])
             ):
                 self.line(f"{made.name} *= {self._at(other, out.axes)}")
-                self.made[out.value] = Made(made.name, made.inputs, True)
+                self.made[out.value] = Made(made.name, made.inputs, True, made.label)
                 return
         text = f"{self._at(left, out.axes)} * {self._at(right, out.axes)}"
-        made = self._new(out, [left, right])
+        tile = self._tile_of(left, right)
+        made = self._new(out, [left, right], prefix={"mask": "masked_", "": ""}.get(tile, "decayed_"))
         self.line(f"{made.name} = {text}")
+
+    def _tile_of(self, *refs: Ref) -> str:
+        """The variable of the tile among values, if there is one."""
+        return next((self.made[r.value].name for r in refs if self.made[r.value].label is None), "")
 
     def _matrix(self, left: Ref, right: Ref, out: Ref, inner: list[str]) -> None:
         shared = [a for a in out.axes if a in left.axes and a in right.axes]
@@ -75,7 +79,7 @@ class ContractPrinter(BasePrinter):
             left, right, mine, theirs = right, left, theirs, mine
         # `mine` is not empty from here on unless both are.
         text = self._product(left, right, shared, mine, theirs, inner)
-        made = self._new(out, [left, right])
+        made = self._new(out, [left, right], prefix="summed_" if self._tile_of(left, right) else "")
         result = Ref("", (*shared, *mine, *theirs))
         if result.axes != out.axes:
             text = align(

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import builtins
 import keyword
+from itertools import count
 
 from tensorc.ir import Program
 from tensorc.plan import HERE
 
 RESERVED = (
     frozenset(
-        "np state position chunk batch dtype compute start stop length window rows known t shape".split()
+        "np state position chunk batch dtype compute start step stop length window rows known t".split()
     )
     | frozenset(keyword.kwlist)
     | frozenset(keyword.softkwlist)
@@ -62,11 +63,19 @@ class Names:
         """The variable of a size; of HERE, the position at hand."""
         return self.here if name == HERE else self.sizes[name]
 
-    def value(self, name: str) -> str:
-        """The variable of a value; x3 for the third step, S1 for a state, q_c for rows of q."""
+    def value(self, name: str, hint: str = "") -> str:
+        """The variable of a value: the hint if there is one (qk2 if qk is taken), S1 for a state, q_c for
+        rows of q, x3 for the third step of a plan."""
         if name not in self.values:
             plain = name.lstrip("$%")
             if name[:1] == "$":
                 plain = f"x{plain}" if plain[:1].isdigit() else f"{plain}_c"
-            self.values[name] = self._free(plain)
+            self.values[name] = self._numbered(hint) if hint else self._free(plain)
         return self.values[name]
+
+    def _numbered(self, hint: str) -> str:
+        """A free name after a hint."""
+        if hint in self.taken:
+            join = "_" if hint[-1:].isdigit() else ""
+            hint = next(n for n in (f"{hint}{join}{k}" for k in count(2)) if n not in self.taken)
+        return self._free(hint)

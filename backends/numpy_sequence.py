@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tensorc.backends.numpy_base import EVERY
+from tensorc.backends.numpy_layout import tuple_text
 from tensorc.backends.numpy_signature import HeadWriter
-from tensorc.plan import ROW, Keep, Loop, Ref, Step
+from tensorc.plan import ROW, Keep, Loop, Step
 
 
 class SequenceWriter(HeadWriter):
@@ -22,11 +24,13 @@ class SequenceWriter(HeadWriter):
         self._prepare(None)
         self._dtypes()
         for k, loop in enumerate(self.plan.loops):
-            after = [s for other in self.plan.loops[k + 1 :] for s in (*other.before, *other.setup, *other.body)]
+            rest = self.plan.loops[k + 1 :]
+            after = [s for other in rest for s in (*other.before, *other.setup, *other.body)]
             self._loop(loop, [*after, *self.plan.epilogue])
         self.printer.depth = 1
         self.printer.block(self.plan.epilogue)
         self._return()
+        self._trim(0)
         return self.lines
 
     def _allocate(self, loop: Loop) -> None:
@@ -34,9 +38,9 @@ class SequenceWriter(HeadWriter):
         whole = {k.value: k for k in self.plan.kept}
         for step in loop.body:
             if isinstance(step, Keep):
-                shape = ", ".join(self._extent_of(step, k) for k in range(len(step.axes)))
+                shape = tuple_text(["*batch", *(self._extent_of(step, k) for k in range(len(step.axes)))])
                 dtype = "compute" if step.tensor in whole else "dtype"
-                self.line(f"{self.names.tensor(step.tensor)} = np.empty(batch + ({shape},), {dtype})")
+                self.line(f"{self.names.tensor(step.tensor)} = np.empty({shape}, {dtype})")
 
     def _extent_of(self, step: object, k: int) -> str:
         axis = step.axes[k]  # type: ignore[attr-defined]
@@ -50,15 +54,12 @@ class SequenceWriter(HeadWriter):
 
     def _states(self, loop: Loop, number: int) -> None:
         for k, state in enumerate(loop.states):
-            made = self.printer._new(Ref(state.name, state.axes), [], own=False)
-            made.inputs = frozenset(i.name for i in self.program.inputs)
-            zeros = f"np.zeros({self._state_shape(state.axes)}, compute)"
+            name = self.printer.state(state)
+            shape = self._state_shape(state.axes)
             if loop.reverse or len(self.plan.loops) > 1:
-                self.line(f"{made.name} = {zeros}")
+                self.line(f"{name} = np.zeros({shape}, compute)")
             else:
-                shape = self._state_shape(state.axes)
-                given = f"np.array(np.broadcast_to(state[{number + k}], {shape}), compute)"
-                self.line(f"{made.name} = {zeros} if state is None else {given}")
+                self.line(f"{name} = _state(state and state[{number + k}], {shape}, compute)")
 
     def _loop(self, loop: Loop, after: Sequence[Step]) -> None:
         printer = self.printer
@@ -81,10 +82,13 @@ class SequenceWriter(HeadWriter):
             printer.line("if length != known:")
             printer.depth = 3
             printer.line("known = length")
+            printer.line("# masks and decays: the same for all chunks of this length")
+            printer.equation = EVERY
             printer.block(loop.setup)
             printer.depth = 2
         for made in printer.made.values():
             made.own = False  # the next chunk needs it again
+        printer.equation = ""
         printer.block(loop.body)
         text = "\n".join(self.lines[at:])
         if re.search(r"\brows\b", text):
@@ -101,13 +105,11 @@ class SequenceWriter(HeadWriter):
     def _return(self) -> None:
         results = [self._result(o.name) for o in self.program.outputs]
         states = [self.names.value(s.name) for s in self.plan.states]
-        outputs = f"({', '.join(results)},)"
         if self.plan.loops:
             single = len(self.plan.loops) == 1 and not self.plan.loops[0].reverse
-            tail = f"({', '.join(states)},)" if states and single else "()"
-            self.line(f"return {outputs}, {tail}")
+            self.line(f"return {tuple_text(results)}, {tuple_text(states if single else [])}")
         else:
-            self.line(f"return {outputs}")
+            self.line(f"return {tuple_text(results)}")
 
     def _result(self, name: str) -> str:
         if name in self.plan.stored:
@@ -116,10 +118,10 @@ class SequenceWriter(HeadWriter):
         declared = next(o for o in self.program.outputs if o.name == name)
         axes = tuple(f"#{k}" for k in range(len(declared.axes)))
         text = self.printer._at(ref, axes)
-        shape = "".join(f"{self.printer.size(a)}, " for a in declared.axes)
+        shape = tuple_text(["*batch", *map(self.printer.size, declared.axes)])
         if (
             self.printer.made[ref.value].inputs >= {i.name for i in self.program.inputs}
             and self.printer.made[ref.value].own
         ):
             return f"_cast({text}, dtype)"
-        return f"np.array(np.broadcast_to({text}, batch + ({shape})), dtype)"
+        return f"np.array(np.broadcast_to({text}, {shape}), dtype)"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from tensorc.backends.numpy_base import ANY, Batch
 from tensorc.backends.numpy_expr import compared_inputs
+from tensorc.backends.numpy_layout import tuple_text
 from tensorc.backends.numpy_names import Names
 from tensorc.backends.numpy_steps import StepPrinter, given_values
 from tensorc.ir import Extent, Program
@@ -61,16 +64,8 @@ class HeadWriter:
         return lines, left
 
     def _dtypes(self) -> None:
-        floats = [self.names.tensor(i.name) for i in self.program.inputs if i.axes]
-        if floats:
-            self.line("if dtype is None:")
-            listed = ", ".join(f"{f}.dtype" for f in floats)
-            self.line(f"known = [d for d in ({listed},) if d.kind == 'f']", 2)
-            self.line("dtype = np.result_type(*known) if known else np.float64", 2)
-        else:
-            self.line("dtype = np.float64 if dtype is None else dtype")
-        self.line("dtype = np.dtype(dtype)")
-        self.line("compute = np.result_type(dtype, np.float32).type")
+        inputs = [self.names.tensor(i.name) for i in self.program.inputs if i.axes]
+        self.line(f"dtype, compute = _dtypes({', '.join(['dtype', *inputs])})")
 
     def _batch(self, without: Extent | None) -> None:
         shapes = []
@@ -89,11 +84,20 @@ class HeadWriter:
             self.line(text)
         self._batch(without)
 
+    def _trim(self, start: int) -> None:
+        """Drop the sizes and the batch shape that nothing uses, from the function that starts there."""
+        names = {*map(self.names.size, self.program.sizes()), "batch"}
+        for at in reversed(range(start, len(self.lines))):
+            name, sign, _ = self.lines[at].strip().partition(" = ")
+            if sign and name in names:
+                if not any(re.search(rf"\b{name}\b", line) for line in self.lines[at + 1 :]):
+                    del self.lines[at]
+
     def _keywords(self, without: Extent | None) -> list[str]:
         defaults = dict(self.program.defaults)
         left = self._solve(without)[1]
         return [f"{self.names.size(n)}={defaults[n]}" if n in defaults else self.names.size(n) for n in left]
 
     def _state_shape(self, axes: tuple[str, ...]) -> str:
-        parts = ", ".join(self.printer.size(self.printer.extents[a]) for a in axes)
-        return f"batch + ({parts},)" if axes else "batch"
+        parts = [self.printer.size(self.printer.extents[a]) for a in axes]
+        return tuple_text(["*batch", *parts]) if axes else "batch"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tensorc.backends.numpy_base import BasePrinter
-from tensorc.backends.numpy_expr import align
+from tensorc.backends.numpy_base import BasePrinter, target
+from tensorc.backends.numpy_expr import align, bare
 from tensorc.plan import COLUMN, ROW, GateUse, Ref, ScanTile, Solve, Tile
 
 
@@ -16,10 +16,11 @@ class TilePrinter(BasePrinter):
             self._use(use.gate)
         refs = [u.gate for u in step.gates]
         parts = [self._decay(use, step, features) for use in step.gates]
-        made = self._new(step.out, refs, own=bool(refs))
+        name = {"left": "since_start", "right": "until_end", "through": "through"}.get(step.part, "decay")
+        made = self._named(step.out, name if refs else "mask", refs, None, own=bool(refs))
         size = self._length(step.rows)
         if not step.gates:
-            text = f"np.tri({size}, {size}, {-1 if step.strict else 0}, dtype=compute)"
+            text = f"np.tri({size}, {'k=-1, ' if step.strict else ''}dtype=compute)"
             self.line(
                 f"{made.name} = {align(text, Ref('', (step.rows, step.columns)), step.out.axes, False)}"
             )
@@ -29,12 +30,13 @@ class TilePrinter(BasePrinter):
     def _mask(self, step: Tile, features: list[str]) -> str:
         size = self._length(step.rows)
         late = f"np.arange({size})[:, None{', None' * len(features)}]"
-        early = f"np.arange({size})[:{', None' * len(features)}]"
+        early = f"np.arange({size})" + (f"[:{', None' * len(features)}]" if features else "")
         return f"({early} {'<' if step.strict else '<='} {late})"
 
     def _sums(self, gate: Ref, log: bool, axis: int) -> str:
         """The variable with a gate's running sums, made once in a block."""
-        sums = self.names.value(f"{gate.value}:sums:{axis}")
+        label = self.made[gate.value].label
+        sums = self.names.value(f"{gate.value}:sums:{axis}", f"{label}_sums" if label else "sums")
         if sums not in self.running:
             self.running.add(sums)
             self.line(f"{sums} = _decay({self.made[gate.value].name}, {log}, {axis})")
@@ -49,21 +51,20 @@ class TilePrinter(BasePrinter):
         sums = self._sums(gate, use.log, axis)
         late = sums
         if not use.inclusive and step.part in ("fine", "left", "outside"):
-            late = self.names.value(f"{gate.value}:before:{axis}")
+            late = self.names.value(f"{gate.value}:before:{axis}", f"{sums}_before")
             if late not in self.running:
                 self.running.add(late)
                 self.line(f"{late} = _before({sums}, {axis})")
         if step.part == "left":
             return self._spread(f"_segment({late}, None, compute)", gate, step.out.axes)
         if step.part == "right":
-            last = ", ".join(
-                ["...", *("slice(-1, None)" if a == step.rows else "slice(None)" for a in gate.axes)]
-            )
-            return self._spread(f"_segment(_at({sums}, ({last})), {sums}, compute)", gate, step.out.axes)
+            last = ", ".join(["...", *("-1:" if a == step.rows else ":" for a in gate.axes)])
+            return self._spread(f"_segment(_at({sums}, np.s_[{last}]), {sums}, compute)", gate, step.out.axes)
         if step.part == "through":
-            end = ", ".join(["...", *("-1" if a == step.rows else "slice(None)" for a in gate.axes)])
+            end = ", ".join(["...", *("-1" if a == step.rows else ":" for a in gate.axes)])
             own = tuple(a for a in gate.axes if a != step.rows)
-            return self._spread(f"_segment(_at({sums}, ({end})), None, compute)", Ref("", own), step.out.axes)
+            text = f"_segment(_at({sums}, np.s_[{end}]), None, compute)"
+            return self._spread(text, Ref("", own), step.out.axes)
         return self._fine(gate, step, features, late, sums)
 
     def _fine(self, gate: Ref, step: Tile, features: list[str], late: str, early: str) -> str:
@@ -79,13 +80,13 @@ class TilePrinter(BasePrinter):
         future = f"_future({self._length(step.rows)}, {step.strict}, {len(features)}, compute)"
         text = f"_segment(_at({late}, {up}), _at({early}, {down}), compute, {future})"
         if step.part == "outside":
-            text = f"np.where({self._mask(step, features)}, {text}, compute(1))"
+            text = f"np.where({bare(self._mask(step, features))}, {text}, compute(1))"
         return self._spread(text, Ref("", full), step.out.axes)
 
     def _subscript(self, axes: tuple[str, ...], full: tuple[str, ...], rows: str, place: str) -> str:
         """Where a gate's axes go in a tile: its rows at `place`, its features in order."""
-        marks = ["slice(None)" if a == place or (a in axes and a != rows) else "None" for a in full]
-        return f"(..., {', '.join(marks)})"
+        marks = [":" if a == place or (a in axes and a != rows) else "None" for a in full]
+        return f"np.s_[..., {', '.join(marks)}]"
 
     def _spread(self, text: str, ref: Ref, axes: tuple[str, ...]) -> str:
         return align(text, Ref("", ref.axes), axes, True)
@@ -94,25 +95,23 @@ class TilePrinter(BasePrinter):
         """A gate that is the same at every token: powers of it."""
         mask = self._mask(step, features) if step.part in ("fine", "outside") else None
         length = self._length(step.rows)
-        back = 0 if use.inclusive else 1
+        pairs = f"(np.arange({length})[:, None] - np.arange({length}){'' if use.inclusive else ' - 1'})"
         steps = {
-            "left": f"np.arange(1 - {back}, {length} + 1 - {back})",
+            "left": f"np.arange(1, {length} + 1)" if use.inclusive else f"np.arange({length})",
             "right": f"np.arange({length} - 1, -1, -1)",
             "through": f"np.asarray({length})",
-            "fine": f"(np.arange({length})[:, None] - np.arange({length}) - {back})",
-            "outside": f"(np.arange({length})[:, None] - np.arange({length}) - {back})",
-        }[step.part]
+        }.get(step.part, pairs)
         own = [a for a in step.out.axes if a in (step.rows, step.columns)]
         exponent = align(steps, Ref("", tuple(own)), step.out.axes, False)
         base = self._at(use.gate, step.out.axes)
         if mask is None:
             count = f"{exponent}.astype(compute)"
         else:
-            count = f"np.maximum({exponent}, 0).astype(compute)"
+            count = f"np.maximum({bare(exponent)}, 0).astype(compute)"
         text = f"np.exp({base} * {count})" if use.log else f"np.power({base}, {count})"
         if step.part == "outside":
-            return f"np.where({mask}, {text}, compute(1))"
-        return text if mask is None else f"np.where({mask}, {text}, compute(0))"
+            return f"np.where({bare(mask or '')}, {text}, compute(1))"
+        return text if mask is None else f"np.where({bare(mask)}, {text}, compute(0))"
 
     def _scantile(self, step: ScanTile) -> None:
         for ref in (step.writes, step.state, *(u.gate for u in step.gates)):
@@ -121,7 +120,9 @@ class TilePrinter(BasePrinter):
         gate = "None"
         if step.gates:
             gate = " * ".join(self._gate_value(u, step.out.axes) for u in step.gates)
-        made = self._new(step.out, [step.writes, step.state, *(u.gate for u in step.gates)])
+        made = self._named(
+            step.out, "states", [step.writes, step.state, *(u.gate for u in step.gates)], ""
+        )
         state = self._at(step.state, [a for a in step.out.axes if a != ROW])
         self.line(f"{made.name} = _scan({self._at(step.writes, step.out.axes)}, {gate}, {state}, {axis})")
         if step.strict:
@@ -141,7 +142,7 @@ class TilePrinter(BasePrinter):
         rest = [a for a in step.right.axes if a != ROW and a not in batch]
         matrix = self._at(step.matrix, [*batch, ROW, COLUMN])
         right = self._at(step.right, [*batch, ROW, *rest])
-        made = self._new(step.out, [step.matrix, step.right])
+        made = self._named(step.out, f"{target(step)}_c", [step.matrix, step.right], target(step))
         text = f"_triangular({matrix}, {right}, {len(rest)})"
         self.line(f"{made.name} = {align(text, Ref('', (*batch, ROW, *rest)), step.out.axes, True)}")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
+from tensorc.backends.numpy_layout import tuple_text
 from tensorc.backends.numpy_signature import HeadWriter
-from tensorc.plan import Keep, Loop, Ref, Update
+from tensorc.plan import Keep, Loop, Update
 
 
 class TokenWriter(HeadWriter):
@@ -26,24 +25,19 @@ class TokenWriter(HeadWriter):
         self._signature("step", ["state"], [*keywords, "position=0", "compute=np.float32"])
         self.line('"""One token: the outputs, and the states after it."""')
         at = len(self.lines)
-        states = []
-        for state in loop.states:
-            made = printer._new(Ref(state.name, state.axes), [], own=False)
-            made.inputs = frozenset(i.name for i in self.program.inputs)
-            states.append(made.name)
+        for text in self._solve(self.plan.time)[0]:
+            self.line(text)
+        states = [printer.state(state) for state in loop.states]
         if states:
-            self.line(f"{', '.join(states)}, = state")
+            self.line(f"{tuple_text(states) if len(states) == 1 else ', '.join(states)} = state")
         printer.depth = 1
         printer.block((*loop.before, *loop.setup, *loop.body))
         updates = {s.state.value: s.addend for s in loop.body if isinstance(s, Update)}
         after = [printer._at(updates[s.name], s.axes) for s in loop.states]
         kept = {s.tensor: self._kept(s, after) for s in loop.body if isinstance(s, Keep)}
         results = [kept[o.name] for o in self.program.outputs]
-        self.line(f"return ({', '.join(results)},), ({''.join(f'{a}, ' for a in after)})")
-        text = "\n".join(self.lines[at:])
-        sizes, _ = self._solve(self.plan.time)
-        used = [s for s in sizes if re.search(rf"\b{re.escape(s.split(' = ')[0])}\b", text)]
-        self.lines[at:at] = ["    " + s for s in used]
+        self.line(f"return {tuple_text(results)}, {tuple_text(after)}")
+        self._trim(at)
         self.line()
         self.line()
 
@@ -57,9 +51,10 @@ class TokenWriter(HeadWriter):
     def _start(self, loop: Loop, keywords: list[str]) -> None:
         self._signature("start", [], [*keywords, "compute=np.float32"])
         self.line('"""The states before any token, for inputs of one token."""')
+        at = len(self.lines)
         self._prepare(self.plan.time)
-        zeros = [f"np.zeros({self._state_shape(s.axes)}, compute), " for s in loop.states]
-        self.line(f"return ({''.join(zeros)})")
+        self.line(f"return {self._zeros(loop)}")
+        self._trim(at)
         self.line()
         self.line()
 
@@ -67,12 +62,18 @@ class TokenWriter(HeadWriter):
         whole = self._keywords(None)
         self._signature(self.names.function, [], [*whole, "state=None", "position=0", "dtype=None"])
         self.line('"""A sequence, token by token."""')
+        at = len(self.lines)
         self._prepare(None)
         self._dtypes()
         assert self.plan.time is not None
         time = self.printer.size(self.plan.time)
         passed = [f"{k}={k}" for k in (w.split("=")[0] for w in keywords)]
         self._signature_call(time, passed)
+        self._trim(at)
+
+    def _zeros(self, loop: Loop) -> str:
+        """The states before any token."""
+        return tuple_text(f"np.zeros({self._state_shape(s.axes)}, compute)" for s in loop.states)
 
     def _signature_call(self, time: str, passed: list[str]) -> None:
         arguments = []
@@ -87,11 +88,11 @@ class TokenWriter(HeadWriter):
             if declaration.name not in self.printer.given:
                 self.line(f"{name} = {name}.astype(compute, copy=False)")
         (loop,) = self.plan.loops
-        first = ", ".join(f"np.zeros({self._state_shape(s.axes)}, compute)" for s in loop.states)
-        self.line(f"state = ({first}{',' if first else ''}) if state is None else state")
+        self.line("if state is None:")
+        self.line(f"state = {self._zeros(loop)}", 2)
         for declaration in self.program.outputs:
-            shape = "".join(f"{self.printer.size(a)}, " for a in declaration.axes)
-            self.line(f"{self.names.tensor(declaration.name)} = np.empty(batch + ({shape}), dtype)")
+            shape = tuple_text(["*batch", *map(self.printer.size, declaration.axes)])
+            self.line(f"{self.names.tensor(declaration.name)} = np.empty({shape}, dtype)")
         self.line(f"for t in range({time}):")
         call = ", ".join(
             [
@@ -102,10 +103,10 @@ class TokenWriter(HeadWriter):
                 "compute=compute",
             ]
         )
-        self.line(f"results, state = step({call})", 2)
-        for k, declaration in enumerate(self.program.outputs):
+        rows = []
+        for declaration in self.program.outputs:
             axis = declaration.axes.index(self.plan.time) - len(declaration.axes)
-            where = "..., t" + ", :" * (-axis - 1)
-            self.line(f"{self.names.tensor(declaration.name)}[{where}] = results[{k}]", 2)
-        results = ", ".join(self.names.tensor(o.name) for o in self.program.outputs)
-        self.line(f"return ({results},), state")
+            rows.append(f"{self.names.tensor(declaration.name)}[..., t{', :' * (-axis - 1)}]")
+        self.line(f"{tuple_text(rows)}, state = step({call})", 2)
+        results = tuple_text(self.names.tensor(o.name) for o in self.program.outputs)
+        self.line(f"return {results}, state")
