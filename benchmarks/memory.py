@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.figure import Figure
+from benchmarks.figure import Figure, alone
 from benchmarks.operators import BY_HAND, WIDTH, inputs, ours
+from benchmarks.timing import Sample
 
 MIB = 2**20
 
@@ -59,13 +60,8 @@ def memory(quick: bool) -> Iterator[Figure]:
                 capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[1],
             )  # fmt: skip
             found[who] = float(json.loads(run.stdout))
-        yield Figure(
-            "memory",
-            f"{name}, n={n}, one head, d=e={WIDTH}: beside inputs and output (by hand {found['hand']:.1f})",
-            "MiB",
-            (found["ours"], found["ours"]),
-            bound=64,
-        )
+        what = f"{name}, n={n}, one head, d=e={WIDTH}: beside inputs and output (by hand {found['hand']:.1f})"
+        yield alone("memory", what, "MiB", Sample((found["ours"],)), bound=64)
 
 
 if __name__ == "__main__":

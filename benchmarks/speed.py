@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 
 from benchmarks import handwritten
-from benchmarks.figure import Figure, numbers
+from benchmarks.figure import Figure, compared
 from benchmarks.operators import BY_HAND, HEADS, WIDTH, inputs, ours, tuned
-from benchmarks.timing import measure
+from benchmarks.timing import Sample, measure
 
-MS, US = 1e3, 1e6
 SHAPE = f"{HEADS} heads, d=e={WIDTH}, float32"
 
 
@@ -22,19 +21,13 @@ def chunkwise(quick: bool) -> Iterator[Figure]:
         for n in (2048, 8192) if quick else (2048, 8192, 32768):
             arrays = inputs(name, n)
             by_hand, chunk = tuned(name, n)
-            samples = measure(
+            found = measure(
                 {"ours": partial(operator, *arrays), "hand": partial(by_hand, *arrays)},
-                rounds=7 if quick else 25,
+                rounds=9 if quick else 31,
+                calls=max(1, 8192 // n),
             )
-            yield Figure(
-                "chunkwise",
-                f"{name}, n={n}, {SHAPE}",
-                "ms",
-                numbers(samples["ours"], MS),
-                bound=1.15,
-                yardstick=numbers(samples["hand"], MS),
-                against=f"chunk loop by hand, C={chunk}",
-            )
+            what, against = f"{name}, n={n}, {SHAPE}", f"chunk loop by hand, C={chunk}"
+            yield compared("chunkwise", what, "ms", found["ours"], found["hand"], bound=1.15, against=against)
 
 
 def quadratic(quick: bool) -> Iterator[Figure]:
@@ -47,18 +40,12 @@ def quadratic(quick: bool) -> Iterator[Figure]:
         "by hand, head by head": partial(handwritten.quadratic, *arrays),
         "our parallel form": partial(slow, *arrays),
     }
-    samples = measure(contenders, rounds=5)
-    for against in list(contenders)[1:]:
-        yield Figure(
-            "quadratic",
-            f"linear_attention, n={n}, {SHAPE}",
-            "ms",
-            numbers(samples["ours"], MS),
-            bound=5 if quick else 20,
-            yardstick=numbers(samples[against], MS),
-            against=f"quadratic form, {against}",
-            at_least=True,
-        )
+    found = measure(contenders, rounds=5, calls={"ours": 8} | dict.fromkeys(list(contenders)[1:], 1))
+    for name in list(contenders)[1:]:
+        yield compared(
+            "quadratic", f"linear_attention, n={n}, {SHAPE}", "ms", found["ours"], found[name],
+            bound=5 if quick else 20, against=f"quadratic form, {name}", at_least=True,
+        )  # fmt: skip
 
 
 def growth(quick: bool) -> Iterator[Figure]:
@@ -67,32 +54,27 @@ def growth(quick: bool) -> Iterator[Figure]:
     for name in BY_HAND:
         operator, (by_hand, chunk) = ours(name, "chunkwise"), tuned(name, short)
         small, large = inputs(name, short), inputs(name, long)
-        samples = measure(
-            {
-                "ours, short": partial(operator, *small),
-                "hand, short": partial(by_hand, *small),
-                "ours, long": partial(operator, *large),
-                "hand, long": partial(by_hand, *large),
-            },
-            rounds=5 if quick else 9,
-        )
-        per_token = {k: numbers(s, 1 / (long if k.endswith("long") else short)) for k, s in samples.items()}
+        contenders = {
+            "ours, short": partial(operator, *small),
+            "hand, short": partial(by_hand, *small),
+            "ours, long": partial(operator, *large),
+            "hand, long": partial(by_hand, *large),
+        }
+        calls = {who: 1 if who.endswith("long") else 16 for who in contenders}
+        found = measure(contenders, rounds=5 if quick else 11, calls=calls)
         grown = {
-            who: (
-                per_token[f"{who}, long"][0] / per_token[f"{who}, short"][0],
-                per_token[f"{who}, long"][1] / per_token[f"{who}, short"][1],
-            )
+            who: grows(found[f"{who}, short"], found[f"{who}, long"], long / short)
             for who in ("ours", "hand")
         }
-        yield Figure(
-            "growth",
-            f"{name}, time per token, n={short} to {long}, {SHAPE}",
-            "times",
-            grown["ours"],
-            bound=1.0,
-            yardstick=grown["hand"],
-            against=f"growth of the loop by hand, C={chunk}",
-        )
+        yield compared(
+            "growth", f"{name}, time per token, n={short} to {long}, {SHAPE}", "times",
+            grown["ours"], grown["hand"], bound=1.0, against=f"growth of the loop by hand, C={chunk}",
+        )  # fmt: skip
+
+
+def grows(short: Sample, long: Sample, factor: float) -> Sample:
+    """Round by round, the time per token at the long length over that at the short one."""
+    return Sample(tuple(b / a / factor for a, b in zip(short.seconds, long.seconds, strict=True)))
 
 
 def step(quick: bool) -> Iterator[Figure]:
@@ -109,19 +91,14 @@ def step(quick: bool) -> Iterator[Figure]:
             _, state = operator.prefill(*prefix)
             M = prefix[1].swapaxes(-1, -2) @ prefix[1]
             old = M if name == "linear_attention" else (M, M)
-            samples = measure(
+            found = measure(
                 {"ours": partial(operator.step, state, *token), "hand": partial(by_hand, old, *token)},
                 rounds=9 if quick else 51,
                 calls=200,
             )
-            yield Figure(
-                "step",
-                f"{name}, one token, {heads or 1} heads, d=e={WIDTH}, float32",
-                "us",
-                numbers(samples["ours"], US),
-                bound=1.5,
-                yardstick=numbers(samples["hand"], US),
-                against="the same update by hand",
+            what = f"{name}, one token, heads: {heads or 1}, d=e={WIDTH}, float32"
+            yield compared(
+                "step", what, "us", found["ours"], found["hand"], bound=1.5, against="the same update by hand"
             )
 
 
@@ -133,12 +110,13 @@ def state(quick: bool) -> Iterator[Figure]:
             float(report(n=n, d=WIDTH, e=WIDTH).to_dict()["forms"]["recurrent"]["state_elements"])
             for n in (4096, 262144)
         )
-        yield Figure(
+        what = f"{name}, state elements a head, n=262144"
+        yield compared(
             "state",
-            f"{name}, state elements a head, n=262144",
+            what,
             "elements",
-            (long, long),
+            Sample((long,)),
+            Sample((short,)),
             bound=1.0,
-            yardstick=(short, short),
-            against="state elements at n=4096",
+            against="the same at n=4096",
         )

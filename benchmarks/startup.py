@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tensorc
-from benchmarks.figure import Figure, numbers
+from benchmarks.figure import Figure, alone, numbers
 from benchmarks.operators import EXAMPLES
 from benchmarks.timing import Sample
 
@@ -37,10 +37,11 @@ def import_time(quick: bool) -> Iterator[Figure]:
     for _ in range(5 if quick else 21):
         for code in samples:
             samples[code].append(float(fresh(CLOCK.format(code))))
-    pairs = {code: numbers(Sample(tuple(seconds)), 1e3) for code, seconds in samples.items()}
-    yield Figure("import", bare, "ms", pairs[bare], bound=250)
-    what = f"import and the first program, to source (of which numpy {pairs['import numpy'][0]:.0f} ms)"
-    yield Figure("import", what, "ms", pairs[first], bound=None)
+    found = {code: Sample(tuple(seconds)) for code, seconds in samples.items()}
+    yield alone("import", bare, "ms", found[bare], bound=250)
+    numpy = numbers(found["import numpy"], "ms")[0]
+    what = f"import and the first program, to source (of which numpy {numpy:.0f} ms)"
+    yield alone("import", what, "ms", found[first], bound=None)
 
 
 def source(quick: bool) -> Iterator[Figure]:
@@ -51,10 +52,8 @@ def source(quick: bool) -> Iterator[Figure]:
         code = "import sys; from benchmarks.startup import time_sources; time_sources(sys.argv[1:])"
         for name, seconds in json.loads(fresh(code, *map(str, programs))).items():
             samples[name].append(seconds)
-    for name, seconds in samples.items():
-        yield Figure(
-            "source", f"{name}, text to source", "ms", numbers(Sample(tuple(seconds)), 1e3), bound=100
-        )
+    for name, values in samples.items():
+        yield alone("source", f"{name}, text to source", "ms", Sample(tuple(values)), bound=100)
 
 
 def time_sources(paths: list[str]) -> None:

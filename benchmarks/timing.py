@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds per call of one contender, one number for each round."""
+    """Seconds per call of one contender (or what is made of them), one number for each round."""
 
     seconds: tuple[float, ...]
 
@@ -25,12 +25,16 @@ class Sample:
 
 
 def measure(
-    contenders: Mapping[str, Callable[[], Any]], *, rounds: int, calls: int = 1, budget: float = 60.0
+    contenders: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    calls: int | Mapping[str, int] = 1,
+    budget: float = 60.0,
 ) -> dict[str, Sample]:
     """Time all contenders once in each round, in alternating order, after one warm-up call of each.
 
-    `calls` repeats short calls inside a sample. Rounds stop early, after three at least, when `budget`
-    seconds are spent.
+    `calls` repeats short calls inside a sample, the same number for all or one for each. Rounds stop
+    early, after three at least, when `budget` seconds are spent.
 
     >>> sorted(measure({"a": lambda: None, "b": lambda: None}, rounds=3, calls=10))
     ['a', 'b']
@@ -44,11 +48,11 @@ def measure(
         if done >= 3 and time.perf_counter() - begin > budget:
             break
         for name in order:
-            call = contenders[name]
+            call, times = contenders[name], calls if isinstance(calls, int) else calls[name]
             start = time.perf_counter()
-            for _ in range(calls):
+            for _ in range(times):
                 call()
-            seconds[name].append((time.perf_counter() - start) / calls)
+            seconds[name].append((time.perf_counter() - start) / times)
         order.reverse()
     return {name: Sample(tuple(samples)) for name, samples in seconds.items()}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results
-from benchmarks.figure import Figure
+from benchmarks.figure import alone, compared
 from benchmarks.timing import Sample, fastest, measure
 
 
@@ -32,32 +32,43 @@ def test_median_and_minimum() -> None:
     assert (sample.median, sample.minimum) == (3.0, 1.0)
 
 
-@pytest.mark.parametrize(("ours", "met"), [((1.1, 1.0), True), ((1.2, 1.0), False)])
-def test_a_ratio_against_its_bound(ours: tuple[float, float], met: bool) -> None:
-    figure = Figure("g", "what", "ms", ours, bound=1.15, yardstick=(1.0, 2.0))
+def test_calls_of_each_contender() -> None:
+    log: list[str] = []
+    contenders = {"a": lambda: log.append("a"), "b": lambda: log.append("b")}
+    measure(contenders, rounds=1, calls={"a": 3, "b": 1})
+    assert "".join(log) == "ab" + "aaab"
+
+
+@pytest.mark.parametrize(("ours", "met"), [((1.1, 4.4, 1.0), True), ((1.2, 9.0, 0.5), False)])
+def test_a_ratio_is_the_median_of_those_within_a_round(ours: tuple[float, ...], met: bool) -> None:
+    theirs = Sample((1.0, 4.0, 1.0))  # the second round was slow for both
+    figure = compared("g", "what", "ms", Sample(ours), theirs, bound=1.15, against="by hand")
     assert figure.ratio == pytest.approx(ours[0])
-    assert figure.ratio_min == pytest.approx(0.5)
+    assert figure.ratio_min == min(ours)
+    assert figure.ours == pytest.approx((1e3 * sorted(ours)[1], 1e3 * min(ours)))
     assert figure.met is met
 
 
 def test_a_speed_up_against_its_bound() -> None:
-    figure = Figure("g", "what", "ms", (2.0, 2.0), bound=20, yardstick=(50.0, 30.0), at_least=True)
-    assert (figure.ratio, figure.ratio_min, figure.met) == (25.0, 15.0, True)
+    ours, theirs = Sample((2.0, 2.0, 1.0)), Sample((50.0, 50.0, 10.0))
+    figure = compared("g", "what", "times", ours, theirs, bound=20, against="slow", at_least=True)
+    assert (figure.ratio, figure.ratio_min, figure.met) == (25.0, 10.0, True)
 
 
 def test_a_plain_number_against_its_bound() -> None:
-    assert not Figure("g", "what", "ms", (300.0, 200.0), bound=250).met
+    assert not alone("g", "what", "ms", Sample((0.3, 0.2)), bound=240).met
+    assert alone("g", "what", "ms", Sample((0.3, 0.2)), bound=260).met
 
 
 def test_a_figure_without_a_bound_is_for_information() -> None:
-    figure = Figure("g", "what", "ms", (300.0, 200.0), bound=None)
+    figure = alone("g", "what", "ms", Sample((0.3, 0.2)), bound=None)
     assert figure.met and results.cells(figure)[-2:] == ("", "")
 
 
 def test_saved_results_name_the_machine_and_every_figure(tmp_path: Path) -> None:
     figures = [
-        Figure("chunkwise", "one", "ms", (1.0, 0.9), bound=1.15, yardstick=(2.0, 1.9), against="by hand"),
-        Figure("import", "two", "ms", (300.0, 200.0), bound=250),
+        compared("chunkwise", "one", "ms", Sample((1.0,)), Sample((2.0,)), bound=1.15, against="by hand"),
+        alone("import", "two", "ms", Sample((0.3, 0.2)), bound=240),
     ]
     results.save(figures, tmp_path / "new" / "run")
     data = json.loads((tmp_path / "new" / "run.json").read_text())
