@@ -159,8 +159,10 @@ class Realiser(ABC):
         tensor = self.graph.tensors[name]
         if tensor.value in self.final:
             value, order = self.final[tensor.value]
-            inverse = [order.index(p) for p in tensor.positions]
-            return Ref(value, tuple(f"#{k}" for k in inverse))
+            axes = [""] * len(order)
+            for k, position in enumerate(tensor.positions):
+                axes[order.index(position)] = f"#{k}"
+            return Ref(value, tuple(axes))
         return Ref(name, tuple(f"#{k}" for k in range(len(tensor.positions))))
 
     # -- nodes -------------------------------------------------------------------------------------------
