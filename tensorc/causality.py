@@ -36,14 +36,13 @@ class Leak:
 
 
 def leaks(program: Program, time: Extent) -> dict[str, Leak | None]:
-    """For every output that has the time axis, how a later token reaches it; None if none does."""
+    """For every output that has the time axis, how a later token reaches it; None if none does.
+
+    Raises `TooLarge` for a program that would take too long.
+    """
+    analysis = Analysis(program, time)
     outputs = [o for o in program.outputs if time in o.axes]
-    try:
-        analysis = Analysis(program, time)
-        return {o.name: _leak(o, time, analysis.summary(o.name).reads) for o in outputs}
-    except (TooLarge, RecursionError):
-        unknown = "a program too large to analyse"
-        return {o.name: Leak(o.name, str(time), unknown, None, None) for o in outputs}
+    return {o.name: _leak(o, time, analysis.summary(o.name).reads) for o in outputs}
 
 
 def causality(program: Program, time: Extent | None) -> dict[str, bool | str]:
@@ -63,7 +62,10 @@ def causality(program: Program, time: Extent | None) -> dict[str, bool | str]:
     """
     if time is None:
         return {}
-    found = leaks(program, time)
+    try:
+        found = leaks(program, time)
+    except TooLarge:
+        return {o.name: "not analysed: the program is too large" for o in program.outputs}
     result: dict[str, bool | str] = {}
     for output in program.outputs:
         if output.name not in found:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 from tensorc.conditions import Edges, Environment, Scope
-from tensorc.differences import ZERO, Budget, Constraints, Form, at_most_zero, plain
+from tensorc.differences import ZERO, Budget, Constraints, Form, at_most_zero, plain, tighter
 from tensorc.ir import (
     Bind,
     Const,
@@ -148,6 +148,7 @@ class _Visit:
             env, context = self._bind(bind, env, context)
             self.left[env[bind.name]] = k
         self.env, self.context = env, context
+        self.last = plain(self.scope.extent(analysis.time) + -1)
         tokens = [b.name for b in equation.left if b.extent == analysis.time]
         self.here = tokens[0] if tokens else None
 
@@ -158,9 +159,7 @@ class _Visit:
     def support(self) -> Mapping[tuple[Axis, Axis], Form]:
         """The relations between the left indices outside of which the equation is 0."""
         edges = self.scope.support(self.equation.body, self.env, self._tensor_support)
-        context = self.context.with_edges(edges)
-        named: dict[str, Axis] = {**self.left, ZERO: ZERO}
-        return self._project(context, named) or {}
+        return self._guard(self.context.with_edges(edges)) or {}
 
     def _bind(self, bind: Bind, env: Environment, context: Constraints) -> tuple[Environment, Constraints]:
         node, edges = self.scope.fresh(bind)
@@ -244,31 +243,37 @@ class _Visit:
         edges += [(nodes[x], nodes[y], bound) for (x, y), bound in summary.support.items()]
         base = context.with_edges(edges)
         for inner in summary.reads:
-            guards = [(nodes[x], nodes[y], bound) for (x, y), bound in inner.guard.items()]
-            position = [("?", nodes[a], bound) for a, bound in inner.upper.items()]
-            found = base.with_edges([*guards, *position])
-            named: dict[str, Axis] = {**self.left, ZERO: ZERO, "?": "?"}
-            bounds = self._project(found, named)
-            if bounds is None:
-                continue
-            upper = {y: bound for (x, y), bound in bounds.items() if x == "?" and y != "?"}
-            guard = {pair: bound for pair, bound in bounds.items() if "?" not in pair}
-            yield Dependence(upper, guard, self._origin(read, inner))
+            found = base.with_edges([(nodes[x], nodes[y], b) for (x, y), b in inner.guard.items()])
+            guard = self._guard(found)
+            if guard is not None:
+                reached = {nodes[axis]: bound for axis, bound in inner.upper.items()}
+                yield Dependence(self._upper(found, reached), guard, self._origin(read, inner))
 
-    def _project(
-        self, context: Constraints, named: Mapping[str, Axis]
-    ) -> dict[tuple[Axis, Axis], Form] | None:
-        """What the constraints say of some nodes; None if they contradict each other."""
+    def _upper(self, context: Constraints, reached: Mapping[str, Form]) -> dict[Axis, Form]:
+        """The bounds of a position that is at most node + bound, for each node of `reached`, by the left
+        indices; the last position bounds it anyway."""
+        upper: dict[Axis, Form] = {}
+        for node, axis in ((*self.left.items(), (ZERO, ZERO))):
+            paths = context.from_node(node, self.analysis.budget) or {}
+            for middle, bound in reached.items():
+                if middle in paths:
+                    total = plain(paths[middle] + bound)
+                    if total != self.last and (axis not in upper or tighter(total, upper[axis])):
+                        upper[axis] = total
+        return upper
+
+    def _guard(self, context: Constraints) -> dict[tuple[Axis, Axis], Form] | None:
+        """What the constraints say of the left indices beyond their ranges; None if they contradict."""
         found: dict[tuple[Axis, Axis], Form] = {}
+        named: dict[str, Axis] = {**self.left, ZERO: ZERO}
         for y, mine in named.items():
-            if y == "?":
-                continue
             reached = context.from_node(y, self.analysis.budget)
             if reached is None:
                 return None
-            for x, bound in reached.items():
-                if x != y and x in named:
-                    found[named[x], mine] = bound
+            ranges = self.context.from_node(y, self.analysis.budget) or {}
+            for x, other in named.items():
+                if x != y and x in reached and reached[x] != ranges.get(x):
+                    found[other, mine] = reached[x]
         return found
 
     def _origin(self, read: Read, inner: Dependence) -> Origin:

@@ -6,7 +6,7 @@ for all sizes is not used, and what is not implied may still be true.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from tensorc.polynomial import Polynomial
 
 Form: TypeAlias = int | Polynomial  # a bound: a number, or one with symbols of at least 0
 ZERO = "0"  # the node of position 0
-MOST_EDGES = 96
+MOST_EDGES = 8_000
 WORK = 300_000
 
 
@@ -63,32 +63,41 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """A conjunction of x - y <= bound. `upper` and `lower` bound single nodes by sizes alone."""
+    """A conjunction of x - y <= bound, and the shortest paths that were asked for."""
 
     edges: Mapping[tuple[str, str], Form] = field(default_factory=dict)
+    paths: dict[str, dict[str, Form] | None] = field(default_factory=dict, compare=False)
 
-    def with_edges(self, edges: Iterable[tuple[str, str, Form]]) -> Constraints:
-        """These and more; beyond a bound on their number the rest is dropped, which is conservative."""
+    def with_edges(self, edges: Sequence[tuple[str, str, Form]]) -> Constraints:
+        """These and more. Raises `TooLarge` for too many."""
+        if not edges:
+            return self
+        if len(self.edges) + len(edges) > MOST_EDGES:
+            raise TooLarge
         found = dict(self.edges)
         for x, y, bound in edges:
             if x == y:
                 if not at_most_zero(bound + 1):
                     continue
             known = found.get((x, y))
-            if known is None and len(found) >= MOST_EDGES:
-                continue
             if known is None or tighter(plain(bound), known):
                 found[x, y] = plain(bound)
         return Constraints(found)
 
     def from_node(self, source: str, budget: Budget) -> dict[str, Form] | None:
         """The least bound of x - source for every x that has one; None if the constraints contradict."""
+        if source not in self.paths:
+            self.paths[source] = self._from_node(source, budget)
+        return self.paths[source]
+
+    def _from_node(self, source: str, budget: Budget) -> dict[str, Form] | None:
         leaving: dict[str, list[tuple[str, Form]]] = {}
         for (x, y), bound in self.edges.items():
             if x == y:
                 return None
             leaving.setdefault(y, []).append((x, bound))
         reached: dict[str, Form] = {source: 0}
+        before: dict[str, str] = {}
         pending = [source]
         for _ in range(len(leaving) + 2):
             changed: dict[str, None] = {}
@@ -100,12 +109,24 @@ class Constraints:
                         if at_most_zero(total + 1):
                             return None
                     elif x not in reached or tighter(total, reached[x]):
-                        reached[x] = total
+                        reached[x], before[x] = total, y
                         changed[x] = None
             pending = list(changed)
-        # Numbers that still fall after so many rounds go round a contradiction.
-        numbers = all(isinstance(bound, int) for bound in self.edges.values())
-        return None if pending and numbers else reached
+        # Bounds that still fall after so many rounds go round a cycle: a contradiction if it is negative.
+        return None if any(self._contradicts(node, before) for node in pending[:1]) else reached
+
+    def _contradicts(self, node: str, before: Mapping[str, str]) -> bool:
+        """Whether the cycle that leads to a node says that something is less than itself."""
+        for _ in before:
+            node = before.get(node, node)
+        total: Form = 0
+        start = node
+        while node in before:
+            total = plain(total + self.edges[node, before[node]])
+            node = before[node]
+            if node == start:
+                return at_most_zero(total + 1)
+        return False
 
 
 @dataclass(slots=True)

@@ -245,13 +245,22 @@ def _added(plan: Plan, notation: Notation) -> dict[str, str]:
 def _refused(report: Report) -> Iterator[str]:
     if report.refused:
         yield "Refused"
+    rules: dict[tuple[str, str, int | None], list[str]] = {}
     for refusal in report.refused:
-        where = f" (line {refusal.line})" if refusal.line else ""
-        yield from _paragraph(f"{refusal.rule}{where}: {refusal.reason}.", "  ", "    ")
-        if refusal.change:
-            yield from _paragraph(f"It would take: {refusal.change}.", "    ", "      ")
+        known = rules.setdefault((refusal.reason, refusal.change, refusal.line), [])
+        if refusal.rule not in known:
+            known.append(refusal.rule)
+    for (reason, change, line), names in rules.items():
+        where = f" (line {line})" if line else ""
+        yield from _paragraph(f"{', '.join(names)}{where}: {_sentence(reason)}", "  ", "    ")
+        if change:
+            yield from _paragraph(f"Instead: {_sentence(change)}", "    ", "      ")
     if report.rewrites:
         yield "Rewritten"
     for rewrite in report.rewrites:
         where = f" (line {rewrite.line})" if rewrite.line else ""
-        yield from _paragraph(f"{rewrite.rule}{where}: {rewrite.what}.", "  ", "    ")
+        yield from _paragraph(f"{rewrite.rule}{where}: {_sentence(rewrite.what)}", "  ", "    ")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", ")")) else f"{text}."
