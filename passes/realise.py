@@ -56,6 +56,7 @@ class Realiser(ABC):
                 epilogue += loop.before
         sizes = tuple(self.graph.extents.items())
         kept = tuple(self.kept.values())
+        epilogue += tuple(self._passed_on())
         outputs = tuple((o.name, self._output(o.name)) for o in self.program.outputs)
         return Plan(
             form=self.form,
@@ -153,6 +154,17 @@ class Realiser(ABC):
                 ref = self.ref(self.nodes[value].out)
                 keeps.append(Keep(whole.value, ref, tuple(self._labels(whole.axes))))
         return keeps
+
+    def _passed_on(self) -> list[Load]:
+        """The inputs without the time axis that are outputs as they are."""
+        loads = []
+        for output in self.program.outputs:
+            source = self.graph.tensors[output.name].value
+            if source in self.inputs and self.time not in output.axes and source not in self.final:
+                labels = tuple(f"#{k}" for k in range(len(output.axes)))
+                loads.append(Load(Ref(f"${source}_whole", labels), source, None))
+                self.final[source] = (f"${source}_whole", tuple(range(len(labels))))
+        return loads
 
     def _output(self, name: str) -> Ref:
         """An output that no loop stored: a value without the time axis."""
