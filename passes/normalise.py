@@ -62,6 +62,7 @@ from tensorc.passes.terms import (
 
 MONOMIALS = 64
 DEGREE = 8
+LONGEST = 80  # characters of an expression in a refusal
 
 
 class Unexpanded(Exception):
@@ -184,7 +185,16 @@ class Normaliser:
         return frozenset(i for i in free_indices(node) if self.extents.get(i) == self.time)
 
     def products(self, expr: Expr) -> list[Term]:
-        """The expression as a sum of terms."""
+        """The expression as a sum of terms; what would be too many of them stays as it is."""
+        try:
+            return self._products(expr)
+        except Unexpanded:
+            if not isinstance(expr, Reduce):
+                return [self.opaque(expr)]
+            parts = [[Term(bound=expr.binds)], *(self.condition(c) for c in conjuncts(expr.domain))]
+            return self._distribute([*parts, [self.opaque(expr.body)]])
+
+    def _products(self, expr: Expr) -> list[Term]:
         match expr:
             case Const():
                 return [Term(expr)]
@@ -256,12 +266,16 @@ class Normaliser:
         """A pair that cannot be separated: it stays a dense factor."""
         from tensorc.printing import print_expr
 
+        if len(self.tokens(expr)) <= 1:
+            return self.factor(self.value(expr))
         if self.expand:
             kind = expr.function if isinstance(expr, Call) else type(expr).__name__.lower()
             pair = " and ".join(sorted(self.tokens(expr)))
+            text = print_expr(expr)
+            text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
             self.log.refused(
                 "summary-first",
-                f"{print_expr(expr)} is not separable: {kind} of a pair ({pair})",
+                f"{text} is not separable: {kind} of a pair ({pair})",
                 "apply the function to each token before the product, or use a polynomial of the score",
                 expr.span or self.span,
             )
