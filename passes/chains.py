@@ -148,6 +148,8 @@ def _normalise(term: Term, outputs: frozenset[str], did: Did) -> list[Term | Non
     for other in term.relations:
         if isinstance(other, Dense):
             return _implied(term, other, graph, did)
+        if not isinstance(other, Order):
+            return _with_order(term, other, graph)
     for relation in sorted(_orders(term), key=lambda r: (r.early, r.late)):
         graph.remove_edge(relation.early, relation.late)
         if nx.has_path(graph, relation.early, relation.late):
@@ -169,6 +171,17 @@ def _normalise(term: Term, outputs: frozenset[str], did: Did) -> list[Term | Non
                     did("extend", f"a cycle of relations is split into {a} <= {b} and {b} < {a}")
                     return [first, second]
     raise NoScan("the relations form a cycle", "remove a comparison that follows from the others")
+
+
+def _with_order(term: Term, relation: Relation, graph: nx.DiGraph) -> list[Term | None]:
+    """A relation that scans only with an order: with one that the other relations imply."""
+    for early, late in ((relation.early, relation.late), (relation.late, relation.early)):
+        if early in graph and late in graph and nx.has_path(graph, early, late):
+            met = relation.meet(Order(early, late))
+            if met is not None:
+                rest = tuple(r for r in term.relations if r is not relation)
+                return [merge(replace(term, relations=(*rest, met)))]
+    raise NoScan(*relation.why_not())
 
 
 def _longest_path(graph: nx.DiGraph, first: str, last: str) -> list[str]:

@@ -32,7 +32,7 @@ from tensorc.passes.recurrences import as_decays
 from tensorc.passes.recursion import recursion
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stages import Graph, StageBuilder, Tensor
-from tensorc.passes.terms import Definition, Map, Sum, extents_of, rename_term, scaled, times
+from tensorc.passes.terms import Definition, Map, Sum, Term, extents_of, rename_term, scaled, times
 from tensorc.plan import Ref, Why, span_line
 from tensorc.printing import print_expr
 
@@ -166,11 +166,18 @@ class _GraphBuilder:
         parts: list[Expr] = []
         left = self._left(definition.left)
         for term in definition.terms:
+            self._need_sorted(term)
             for linear in linear_terms(merge_masks(term), outputs, self.time, self.log, definition.span):
                 binds = {b.name: b.extent for b in (*definition.left, *linear.term.bound)}
                 parts.append(self._term(linear, definition.left, left, binds, why))
         total: Expr = Const(0) if not parts else parts[0] if len(parts) == 1 else Add(tuple(parts))
         return self._spread(total, left, why), left
+
+    def _need_sorted(self, term: Term) -> None:
+        for tensor in sorted(t for r in term.relations for t in r.sorted_tensors()):
+            if tensor not in {i.name for i in self.program.inputs}:
+                raise NoScan(f"the ids {tensor} are computed, not an input", "pass them as an input")
+            self.stages.graph.ascending.add(tensor)
 
     def _left(self, left: tuple[Bind, ...]) -> tuple[str, ...]:
         names = self.stages.labels({b.name: b.extent for b in left}, TOKEN)

@@ -47,6 +47,7 @@ from tensorc.passes.records import Log
 from tensorc.passes.relation import Gate
 from tensorc.passes.relation_dense import Dense
 from tensorc.passes.relation_order import Order
+from tensorc.passes.relation_segment import as_segment
 from tensorc.passes.terms import (
     Definition,
     Map,
@@ -354,6 +355,9 @@ class Normaliser:
             return [Term(relations=(Order(order[0], order[1], order[2] == "<"),))]
         if len(pair) > 2:
             return [self.opaque(Iverson(condition))]
+        segment = as_segment(condition)
+        if segment is not None:
+            return [Term(relations=(segment,))]
         from tensorc.printing import print_cond
 
         return [Term(relations=(Dense(pair[0], pair[1], condition, text=print_cond(condition)),))]

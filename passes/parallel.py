@@ -6,6 +6,7 @@ It exists for every program. Equations that use their own results are filled pos
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tensorc.ir import (
     Add,
@@ -140,12 +141,17 @@ class Parallel:
         return self.emitter.pointwise(expr, left, why)
 
     def _term(self, term: Term, left: tuple[Bind, ...], names: dict[str, str], why: Why) -> Expr | None:
+        masked = merge_masks(term)
+        # What scans only for sorted data stays a mask here: the parallel form takes any data.
+        masks = tuple(r for r in masked.relations if r.sorted_tensors())
+        others = tuple(r for r in masked.relations if not r.sorted_tensors())
         try:
-            merged = merge(merge_masks(term))
+            merged = merge(replace(masked, relations=others))
         except NoScan:
-            merged = merge_masks(term)
+            merged = replace(masked, relations=others)
         if merged is None:
             return None
+        merged = replace(merged, relations=merged.relations + masks)
         renamed = guard_pairs(rename_term(merged, names))
         items = [self.emitter.pointwise(f, None, why) for f in renamed.factors]
         for relation in renamed.relations:

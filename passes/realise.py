@@ -70,6 +70,7 @@ class Realiser(ABC):
             stored=tuple(stored),
             extents=sizes,
             chunk=self.chunk,
+            ascending=tuple(sorted(self.graph.ascending)),
             tensors=tuple((t.name, t.axes) for t in (*self.program.inputs, *self.program.outputs)),
         )
 

@@ -177,6 +177,10 @@ class Relation(ABC):
         """Feature indices the relation carries."""
         return frozenset()
 
+    def sorted_tensors(self) -> frozenset[str]:
+        """Tensors whose values must not decrease along the time axis for its scans to be right."""
+        return frozenset()
+
     def why_not(self) -> tuple[str, str]:
         """Why the relation has no scan, and what change would give it one."""
         return ("", "")

@@ -100,6 +100,7 @@ class Graph:
     axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     unknowns: set[str] = field(default_factory=set)
+    ascending: set[str] = field(default_factory=set)
 
     def read(self, tensor: str, labels: tuple[str, ...]) -> Ref:
         """A tensor of the program as a value: labels given in the order of its declaration."""

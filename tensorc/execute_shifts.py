@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -35,7 +35,8 @@ def delayed(step: Delay, get: Get, row: str) -> Array:
 
 def _first(array: Array, after: int) -> Array:
     """The first of the axis that has `after` axes behind it; an array even without axes."""
-    return array[(..., 0, *(slice(None),) * after)]
+    where: tuple[Any, ...] = (..., 0, *(slice(None),) * after)
+    return array[where]
 
 
 def tail(step: Tail, get: Get, row: str) -> Array:

@@ -92,6 +92,8 @@ class Operator:
         function, plan, extra = self.forms.function(form, bound.sizes, self._batch(bound))
         if form == "parallel":
             return function(*arrays, **extra, dtype=bound.dtype), None
+        for name in plan.ascending:
+            self._check_ascending(name, bound.arrays[name])
         layout = self._layout(plan, bound)
         options: dict[str, Any] = dict(extra)
         if state is not None:
@@ -106,6 +108,19 @@ class Operator:
         length = self.time.value(bound.sizes)
         position = (0 if state is None else state.position) + length
         return outputs, State(position, tuple(tensors), layout)
+
+    def _check_ascending(self, name: str, array: Any) -> None:
+        """Segments that end and come back are no segments: their ids must not decrease."""
+        axes = next(i.axes for i in self.program.inputs if i.name == name)
+        axis = axes.index(self.time) - len(axes)  # type: ignore[arg-type]
+        if np.any(
+            np.take(array, range(1, array.shape[axis]), axis)
+            < np.take(array, range(array.shape[axis] - 1), axis)
+        ):
+            raise TensorcError(
+                f"The segment ids {name} decrease along {self.time}. Sort the segments, or use form='parallel', "
+                "which takes ids in any order."
+            )
 
     def _batch(self, bound: Bound, tokens: bool = False) -> Batch:
         """What this call shows of the batch dimensions: which inputs have all of them."""
@@ -210,9 +225,7 @@ class Operator:
                 plans[form] = self.forms.plan(form, full)
             else:
                 missing.append(Refused(f"{form} form", why.reason, why.change, why.line))
-        return build_report(
-            self.program, full, plans, self.choose(full), self.forms.log, refusals=missing
-        )
+        return build_report(self.program, full, plans, self.choose(full), self.forms.log, refusals=missing)
 
     def verify(
         self,

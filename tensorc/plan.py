@@ -274,7 +274,7 @@ class Plan:
     `kept` are tensors of whole length that one loop leaves for a later one. `outputs` that the loops
     did not store are values at the end. `extents` give the size of every label of a feature, and of the
     token letters of the parallel form. `chunk` is the suggested chunk. `tensors` are the declared axes of
-    the inputs and outputs.
+    the inputs and outputs. `ascending` are inputs that must not decrease along the time axis.
     """
 
     form: str
@@ -289,6 +289,7 @@ class Plan:
     extents: tuple[tuple[str, Extent], ...]
     chunk: int = 64
     tensors: tuple[tuple[str, tuple[Extent, ...]], ...] = ()
+    ascending: tuple[str, ...] = ()
 
     @property
     def states(self) -> tuple[State, ...]:
