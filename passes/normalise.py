@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import product
+from itertools import combinations_with_replacement, product
+from math import comb, factorial, prod
 
 from tensorc.errors import Span
 from tensorc.ir import (
@@ -293,7 +294,7 @@ class Normaliser:
             copy = rename_apart(base, self.taken)
             self.extents |= extents_of((), copy)
             copies.append(self.products(copy))
-        return self._distribute(copies)
+        return _monomials(copies)
 
     def _separate_exp(self, argument: Expr) -> list[Term] | None:
         """exp(a[i] + b[j] + decay(i, j)) as a product, if every term is of one token or a decay."""
@@ -398,6 +399,20 @@ class Normaliser:
         self.extents[name] = self.time
         inner = self.value(substitute(value, {TOKEN: Index(name)}))
         return substitute(inner, {name: Index(TOKEN)})
+
+
+def _monomials(copies: list[list[Term]]) -> list[Term]:
+    """The product of equal sums (their bound names differ): every monomial once, with how often it occurs."""
+    count, p = len(copies[0]), len(copies)
+    if comb(count + p - 1, p) > MONOMIALS:
+        raise Unexpanded
+    result = []
+    for chosen in combinations_with_replacement(range(count), p):
+        term = Term(Const(factorial(p) // prod(factorial(chosen.count(k)) for k in set(chosen))))
+        for copy, k in zip(copies, chosen, strict=True):
+            term = multiply(term, copy[k])
+        result.append(term)
+    return result
 
 
 def equation_texts(program: Program) -> dict[str, str]:
