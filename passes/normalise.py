@@ -212,7 +212,8 @@ class Normaliser:
             case Iverson(condition=condition):
                 return self._distribute([self.condition(c) for c in conjuncts((condition,))])
             case Div(numerator=top, denominator=bottom) if len(self.tokens(bottom)) <= 1:
-                if has_reduction(top) or len(self.tokens(expr)) > 1 or has_reduction(bottom):
+                whole = isinstance(top, Mul) or has_reduction(top) or has_reduction(bottom)
+                if whole or len(self.tokens(expr)) > 1:
                     inverse = self.factor(Div(Const(1), self.value(bottom)))
                     return self._distribute([self.products(top), [inverse]])
             case Div(numerator=top, denominator=Mul(factors=factors)) if not has_reduction(expr.denominator):

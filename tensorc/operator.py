@@ -112,14 +112,11 @@ class Operator:
     def _check_ascending(self, name: str, array: Any) -> None:
         """Segments that end and come back are no segments: their ids must not decrease."""
         axes = next(i.axes for i in self.program.inputs if i.name == name)
-        axis = axes.index(self.time) - len(axes)  # type: ignore[arg-type]
-        if np.any(
-            np.take(array, range(1, array.shape[axis]), axis)
-            < np.take(array, range(array.shape[axis] - 1), axis)
-        ):
+        rows = np.moveaxis(np.asarray(array), axes.index(self.time) - len(axes), 0)
+        if np.any(rows[1:] < rows[:-1]):
             raise TensorcError(
-                f"The segment ids {name} decrease along {self.time}. Sort the segments, or use form='parallel', "
-                "which takes ids in any order."
+                f"The segment ids {name} decrease along {self.time}. "
+                "Sort the segments, or use form='parallel', which takes ids in any order."
             )
 
     def _batch(self, bound: Bound, tokens: bool = False) -> Batch:
