@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tensorc.backends.numpy_expr import ExprPrinter, align
+from tensorc.backends.numpy_layout import bare
 from tensorc.backends.numpy_names import Names
 from tensorc.ir import Extent
 from tensorc.plan import COLUMN, ROW, Keep, Plan, Ref, State, Step, Update
@@ -55,6 +56,9 @@ class BasePrinter:
         self.equation = ""
         self.running: set[str] = set()
         self.cast: set[str] = set()  # inputs that have the dtype of the computation from here on
+        for output, ref in plan.outputs:
+            if output not in plan.stored:
+                names.values.setdefault(ref.value, names.tensor(output))
         self.nexts = _nexts(plan)
         self.finals = _finals(plan) | {value: f"{state}_next" for value, state in self.nexts.items()}
 
@@ -83,7 +87,7 @@ class BasePrinter:
     def _position(self, label: str) -> str:
         if label == ROW:
             return "rows"
-        return f"np.arange({self.size(self.extents[label])})"
+        return f"np.arange({bare(self.size(self.extents[label]))})"
 
     def _length(self, label: str) -> str:
         return "length" if label in (ROW, COLUMN) else self.size(self.extents[label])
@@ -135,8 +139,8 @@ class BasePrinter:
         why = step.why
         if why.equation and self.equation not in (why.equation, EVERY):
             self.equation = why.equation
-            line = f"  (line {why.line})" if why.line else ""
-            self.line(f"# {why.equation}{line}")
+            line = f"line {why.line}: " if why.line else ""
+            self.line(f"# {line}{why.equation}")
 
 
 def _nexts(plan: Plan) -> dict[str, str]:
@@ -152,7 +156,6 @@ def target(step: Step) -> str:
 
 def _finals(plan: Plan) -> dict[str, str]:
     """The values that are outputs or kept, by the names they go under."""
-    suffix = {"parallel": "", "chunkwise": "_c", "recurrent": "_t"}[plan.form]
+    suffix = "_t" if plan.form == "recurrent" else "_c"
     keeps = [s for loop in plan.loops for s in loop.body if isinstance(s, Keep)]
-    finals = {ref.value: name + suffix for name, ref in plan.outputs}
-    return finals | {keep.value.value: keep.tensor.strip("%") + suffix for keep in keeps}
+    return {keep.value.value: keep.tensor.strip("%") + suffix for keep in keeps}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from tensorc.backends.numpy_layout import bare
 from tensorc.ir import (
     Add,
     And,
@@ -70,8 +71,7 @@ def align(name: str, ref: Ref, axes: Sequence[str], batched: bool = True) -> str
     if not batched:
         while marks and marks[0] == "None":
             marks.pop(0)
-        if "None" not in marks:
-            return text
+        return f"{text}[{', '.join(marks)}]" if "None" in marks else text
     return f"{text}[..., {', '.join(marks)}]"
 
 
@@ -141,11 +141,12 @@ class ExprPrinter:
                 return f"({text})" if function == "rsqrt" else text
             case Iverson(condition=condition):
                 mask = self.condition(condition, axes)
-                return f"({mask})" if given else f"np.asarray({mask}).astype(compute)"
+                return f"({mask})" if given else f"np.asarray({bare(mask)}).astype(compute)"
             case Where(condition=condition, then=then, otherwise=otherwise):
                 if lazy(node):
-                    return f"({inner(then)} if {self.condition(condition, axes)} else {inner(otherwise)})"
-                parts = [self.condition(condition, axes), inner(then), inner(otherwise)]
+                    test = bare(self.condition(condition, axes))
+                    return f"({inner(then)} if {test} else {inner(otherwise)})"
+                parts = [bare(self.condition(condition, axes)), inner(then), inner(otherwise)]
                 text = f"np.where({', '.join(parts)})"
                 settled = given or any(map(_in_compute_dtype, (then, otherwise)))
                 return text if settled else f"{text}.astype(compute)"
@@ -233,8 +234,9 @@ def hazardous(node: Node) -> bool:
 def _may_warn(node: Node) -> bool:
     """Whether evaluating an expression outside its domain may warn of a division or an invalid value."""
     return any(
-        isinstance(n, Div | FloorDiv | Mod | Pow)
+        isinstance(n, Div | FloorDiv | Mod)
         or (isinstance(n, Call) and n.function in ("log", "sqrt", "rsqrt", "exp"))
+        or (isinstance(n, Pow) and not (isinstance(n.exponent, Const) and n.exponent.value in (1, 2, 3, 4)))
         for n in walk(node)
     )
 
@@ -244,20 +246,6 @@ def may_alias(node: Node) -> bool:
     if isinstance(node, Where) and lazy(node):
         return may_alias(node.then) or may_alias(node.otherwise)
     return isinstance(node, Read)
-
-
-def bare(text: str) -> str:
-    """An expression without the parentheses around all of it.
-
-    >>> bare("(a + b)"), bare("(a) + (b)")
-    ('a + b', '(a) + (b)')
-    """
-    depth = 0
-    for at, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0 and at < len(text) - 1:
-            return text
-    return text[1:-1] if text.startswith("(") else text
 
 
 def _in_compute_dtype(node: Node) -> bool:

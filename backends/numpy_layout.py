@@ -15,8 +15,24 @@ OPERATORS = ((" if ", " else "), (" | ",), (" & ",), (" + ", " - "), (" * ", " /
 
 def tuple_text(items: Iterable[str]) -> str:
     """A tuple as source: `(a, b)`, `(a,)`, `()`."""
-    parts = list(items)
+    parts = [bare(item) for item in items]
     return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def bare(text: str) -> str:
+    """An expression without the parentheses around all of it.
+
+    >>> bare("(a + b)"), bare("(a) + (b)"), bare("(a,)")
+    ('a + b', '(a) + (b)', '(a,)')
+    """
+    if not text.startswith("(") or text.endswith(",)") or text == "()":
+        return text
+    depth = 0
+    for at, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0 and at < len(text) - 1:
+            return text
+    return text[1:-1]
 
 
 def lay_out(lines: Iterable[str]) -> str:

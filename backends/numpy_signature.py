@@ -85,12 +85,14 @@ class HeadWriter:
         self._batch(without)
 
     def _trim(self, start: int) -> None:
-        """Drop the sizes and the batch shape that nothing uses, from the function that starts there."""
-        names = {*map(self.names.size, self.program.sizes()), "batch"}
+        """Drop the sizes, the batch shape and the inputs that nothing uses, from the function that starts
+        there."""
+        names = {*map(self.names.size, self.program.sizes()), "batch", *self.printer.cast}
         for at in reversed(range(start, len(self.lines))):
             name, sign, _ = self.lines[at].strip().partition(" = ")
             if sign and name in names:
-                if not any(re.search(rf"\b{name}\b", line) for line in self.lines[at + 1 :]):
+                code = (line for line in self.lines[at + 1 :] if not line.lstrip().startswith("#"))
+                if not any(re.search(rf"\b{name}\b", line) for line in code):
                     del self.lines[at]
 
     def _keywords(self, without: Extent | None) -> list[str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from tensorc.backends.numpy_base import Made, target
 from tensorc.backends.numpy_contract import ContractPrinter
-from tensorc.backends.numpy_expr import align, bare, compared, hazardous, may_alias
-from tensorc.backends.numpy_layout import tuple_text
+from tensorc.backends.numpy_expr import align, compared, hazardous, may_alias
+from tensorc.backends.numpy_layout import bare, tuple_text
 from tensorc.backends.numpy_tiles import TilePrinter
 from tensorc.ir import Add, And, Call, Cond, Const, Expr, Index, Mul, Node, Read, Size, Where, walk
 from tensorc.plan import (
@@ -56,7 +56,8 @@ class StepPrinter(ContractPrinter, TilePrinter):
         for value in made & {ref.value for step in later for ref in step_inputs(step)}:
             self.uses[value] = self.uses.get(value, 0) + 1
         for step in sorted(steps, key=lambda step: not isinstance(step, Load)):  # reads come first
-            self.comment(step)
+            if not isinstance(step, Load | Keep | Update):
+                self.comment(step)
             getattr(self, f"_{type(step).__name__.lower()}")(step)
 
     def _load(self, step: Load) -> None:
