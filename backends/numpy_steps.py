@@ -46,14 +46,15 @@ class StepPrinter(ContractPrinter, TilePrinter):
 
     def block(self, steps: Sequence[Step], later: Sequence[Step] = ()) -> None:
         """Print steps; how often each value is used decides what is overwritten. What `later` blocks read
-        is not."""
+        is not, nor is an output."""
         self.running = set()
         for step in steps:
             repeat = 2 if isinstance(step, Recur) else 1  # a value of outside lives through every turn
             for ref in step_inputs(step) * repeat:
                 self.uses[ref.value] = self.uses.get(ref.value, 0) + 1
         made = {ref.value for step in steps for ref in step_outputs(step)}
-        for value in made & {ref.value for step in later for ref in step_inputs(step)}:
+        needed = {ref.value for step in later for ref in step_inputs(step)}
+        for value in made & (needed | {ref.value for _, ref in self.plan.outputs}):
             self.uses[value] = self.uses.get(value, 0) + 1
         for step in sorted(steps, key=lambda step: not isinstance(step, Load)):  # reads come first
             if not isinstance(step, Load | Keep | Update):
