@@ -83,9 +83,9 @@ def as_order(condition: Cond) -> tuple[str, str, str] | None:
 
 def negated(condition: Cond) -> Cond:
     """The comparison that "not" of a comparison of positions is; anything else as it stands."""
-    opposite = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-    if isinstance(condition, Not) and isinstance(condition.part, Compare) and condition.part.op in opposite:
-        if as_order(condition.part) is not None:
+    opposite = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+    if isinstance(condition, Not) and isinstance(condition.part, Compare):
+        if as_order(replace(condition.part, op="<=")) is not None:
             return replace(condition.part, op=opposite[condition.part.op])
     return condition
 

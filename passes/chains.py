@@ -78,6 +78,10 @@ def merge(term: Term) -> Term | None:
                     break
             if changed:
                 break
+    for relation in term.relations:
+        if isinstance(relation, Dense) and relation.equates:
+            rest = tuple(r for r in term.relations if r is not relation)
+            return _equal(replace(term, relations=rest), {relation.early: relation.late})
     cycle = _order_cycle(term)
     if cycle is None:
         return term

@@ -18,6 +18,7 @@ from tensorc.ir import (
     Add,
     Bind,
     Call,
+    Compare,
     Cond,
     Const,
     Div,
@@ -250,7 +251,8 @@ class Normaliser:
                 case Where(condition=condition, then=then, otherwise=otherwise) if self.expand:
                     holds = Mul((Iverson(condition), then))
                     fails = Mul((Iverson(Not(condition)), otherwise))
-                    return [*self.products(holds), *self.products(fails)]
+                    kept = [e for e, side in ((holds, then), (fails, otherwise)) if side != Const(0)]
+                    return [t for e in kept for t in self.products(e)]
                 case Call(function="exp", arguments=(argument,)):
                     separated = self._separate_exp(argument)
                     if separated is not None:
@@ -352,9 +354,14 @@ class Normaliser:
                 if free_indices(condition)
                 else [Term(Iverson(condition))]
             )
-        order = as_order(negated(condition))
+        condition = negated(condition)
+        order = as_order(condition)
         if order is not None and order[2] != "==":
             return [Term(relations=(Order(order[0], order[1], order[2] == "<"),))]
+        if self.expand and isinstance(condition, Compare) and condition.op == "!=":
+            same = as_order(replace(condition, op="=="))
+            if same is not None:  # another token is an earlier or a later one
+                return [Term(relations=(Order(a, b, True),)) for a, b in (same[:2], same[1::-1])]
         if len(pair) > 2:
             return [self.opaque(Iverson(condition))]
         segment = as_segment(condition)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tensorc.ir import Cond, Div, Expr, Index, Iverson, Neg, free_indices, substitute
+from tensorc.passes.affine import as_order
 from tensorc.passes.relation import Decayed, Derivative, Gate, Oriented, Relation
 from tensorc.passes.relation_order import Decay, Order
 from tensorc.passes.terms import ONE
@@ -89,6 +90,12 @@ class Dense(Relation):
         return Dense(early, late, condition, decay, self.text, factor, scale, self.only_strict)
 
     @property
+    def equates(self) -> bool:
+        """Whether the relation says that both tokens are the same."""
+        order = None if self.condition is None else as_order(self.condition)
+        return order is not None and order[2] == "=="
+
+    @property
     def features(self) -> frozenset[str]:
         found = free_indices(self.condition) if self.condition else frozenset[str]()
         if self.decay:
@@ -103,5 +110,5 @@ class Dense(Relation):
             )
         return (
             f"the condition {self.text or 'on the pair'} on {self.early} and {self.late} has no scan",
-            f"use an order such as {self.early} <= {self.late}, or form='parallel'",
+            f"use an order such as {self.late} <= {self.early}, or form='parallel'",
         )
