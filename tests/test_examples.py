@@ -33,9 +33,10 @@ STATES: dict[str, Any] = {
     "hla3": (lambda d, e: d * d + 2 * d * e, lambda d, e: 2 * d * d + 4 * d * e),
     "tensor_interaction": (lambda d, e: d * d, None),
     "triple": (lambda d, e: 2 * d * e, None),
+    "delta_rule": (lambda d, e: d * e, lambda d, e: 4 * d * e),
+    "gated_delta_rule": (lambda d, e: d * e, None),
 }
-# No order and no decay between positions, or self-reference and softmax: the parallel form at least.
-PARALLEL_ONLY = sorted(set(NAMES) - set(STATES))
+STREAMS = sorted({*STATES, "based", "power"})
 
 
 def inputs(name: str, seed: int = 0, lead: tuple[int, ...] = ()) -> list[np.ndarray]:
@@ -75,7 +76,7 @@ def test_the_parallel_form_is_the_definition(name: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["auto", "chunkwise", "recurrent"])
-@pytest.mark.parametrize("name", sorted(STATES))
+@pytest.mark.parametrize("name", STREAMS)
 def test_streaming_forms_are_the_definition(name: str, form: str) -> None:
     arrays = inputs(name, lead=(2,))
     reference = tensorc.compile(path(name), backend="reference")(*arrays)
@@ -83,7 +84,7 @@ def test_streaming_forms_are_the_definition(name: str, form: str) -> None:
     np.testing.assert_allclose(found, reference, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", sorted(STATES))
+@pytest.mark.parametrize("name", STREAMS)
 def test_a_prefix_and_single_steps_are_the_definition(name: str) -> None:
     arrays = inputs(name)
     program = tensorc.parse(path(name).read_text())
@@ -107,6 +108,12 @@ def test_the_state_is_as_small_as_promised(name: str, d: int, e: int) -> None:
     assert recurrent["state_elements"] <= state(d, e)
     if work is not None:  # two FLOPs a multiply-add; the rest of a token is of lower order
         assert recurrent["flops"] <= 2 * 4096 * (work(d, e) + 8 * (d + e))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(STREAMS) - {"alibi_window"}))
+def test_what_has_no_stream_says_so(name: str) -> None:
+    with pytest.raises(tensorc.FormError, match="time"):
+        tensorc.compile(path(name), form="recurrent")
 
 
 @pytest.mark.parametrize("name", ["tensor_attention", "mpo", "block_tensor_train"])
