@@ -84,7 +84,8 @@ def read_program(file: str, name: str | None) -> Program:
         raise TensorcError(f"cannot read {file}: {error.strerror or error}") from None
     except ValueError as error:  # a NUL in the name
         raise TensorcError(f"cannot read {file!r}: {error}") from None
-    return tensorc.parse(text, name)
+    program: Program = tensorc.parse(text, name)
+    return program
 
 
 def read_sizes(items: Sequence[str] | None) -> dict[str, int]:
