@@ -7,6 +7,7 @@ from typing import Any
 
 from tensorc.backends.numpy_base import ANY, Batch
 from tensorc.backends.numpy_source import numpy_source, required_sizes
+from tensorc.absence import no_time_axis, reads_later
 from tensorc.cost import best_chunk, plan_time
 from tensorc.errors import FormError
 from tensorc.ir import Add, Extent, Pow, Program, Where, walk
@@ -102,7 +103,7 @@ class Forms:
 
     def _build(self, form: str, sizes: dict[str, int]) -> Plan | NotLinear:
         if self.time is None:
-            return NotLinear("it has no time axis, or several", 'name it: compile(..., time="n")', None)
+            return no_time_axis(self.program, form)
         graph = self._graph(sizes)
         if isinstance(graph, NotLinear):
             return graph
@@ -116,7 +117,8 @@ class Forms:
                 return plan
             other = chunkwise_plan(self.program, graph, self.time, sizes, chunk)
         except NotLinear as problem:
-            return problem
+            later = reads_later(self.program, self.time) if form == "recurrent" else None
+            return later or problem
         return min((plan, other), key=lambda p: plan_time(p, long))
 
     def _graph(self, sizes: dict[str, int]) -> Graph | NotLinear:

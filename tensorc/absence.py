@@ -1,0 +1,48 @@
+"""Why a form does not exist, in terms of the program: what it reads too early, or which axis is open."""
+
+from __future__ import annotations
+
+from tensorc.ir import Extent, Program
+from tensorc.passes.linear import NotLinear
+
+
+def reads_later(program: Program, time: Extent) -> NotLinear | None:
+    """The first read of a later token that reaches an output; None where there is none."""
+    from tensorc.causality import leaks
+    from tensorc.differences import TooLarge
+
+    try:
+        found = leaks(program, time)
+    except TooLarge:
+        return None
+    leak = next((leak for leak in found.values() if leak is not None and leak.here is not None), None)
+    if leak is None:
+        return None
+    left = ", ".join(bind.name for bind in program.equation(leak.output).left)
+    bound = f"bound {leak.index}, e.g. {leak.index} <= {leak.here}," if leak.index.isidentifier() else "read earlier"
+    return NotLinear(
+        f"{leak.output}[{left}] reads {leak.read} for {leak.index} > {leak.here}",
+        f"{bound} or use form='parallel'",
+        leak.line,
+    )
+
+
+def no_time_axis(program: Program, form: str) -> NotLinear:
+    """Why a program whose time axis is not known has no recurrent or chunkwise form."""
+    from tensorc.passes.streams import streams
+
+    several = [str(extent) for extent in streams(program)]
+    if several:
+        axes = f"{', '.join(several[:-1])} and {several[-1]}"
+        return NotLinear(f"{axes} may each be the time axis", f"choose: compile(..., time={several[0]!r})", None)
+    likely = [axis for axis in program.outputs[0].axes[:-1] or program.outputs[0].axes if len(axis.names) == 1]
+    if form == "recurrent":
+        for axis in likely:
+            if axis.coefficient == 1 and (later := reads_later(program, axis)) is not None:
+                return later
+    example = next((axis.names[0] for axis in likely), "n")
+    return NotLinear(
+        "no positions of one axis are compared, so it has no time axis",
+        f"relate its indices, e.g. j <= i, or name the axis: compile(..., time={example!r})",
+        None,
+    )
