@@ -19,9 +19,10 @@ def reads_later(program: Program, time: Extent) -> NotLinear | None:
     if leak is None:
         return None
     left = ", ".join(bind.name for bind in program.equation(leak.output).left)
-    bound = f"bound {leak.index}, e.g. {leak.index} <= {leak.here}," if leak.index.isidentifier() else "read earlier"
+    index = leak.index
+    bound = f"bound {index}, e.g. {index} <= {leak.here}," if index.isidentifier() else "read earlier"
     return NotLinear(
-        f"{leak.output}[{left}] reads {leak.read} for {leak.index} > {leak.here}",
+        f"{leak.output}[{left}] reads {leak.read} for {index} > {leak.here}",
         f"{bound} or use form='parallel'",
         leak.line,
     )
@@ -33,9 +34,11 @@ def no_time_axis(program: Program, form: str) -> NotLinear:
 
     several = [str(extent) for extent in streams(program)]
     if several:
-        axes = f"{', '.join(several[:-1])} and {several[-1]}"
-        return NotLinear(f"{axes} may each be the time axis", f"choose: compile(..., time={several[0]!r})", None)
-    likely = [axis for axis in program.outputs[0].axes[:-1] or program.outputs[0].axes if len(axis.names) == 1]
+        names = f"{', '.join(several[:-1])} and {several[-1]}"
+        change = f"choose: compile(..., time={several[0]!r})"
+        return NotLinear(f"{names} may each be the time axis", change, None)
+    axes = program.outputs[0].axes
+    likely = [axis for axis in axes[:-1] or axes if len(axis.names) == 1]
     if form == "recurrent":
         for axis in likely:
             if axis.coefficient == 1 and (later := reads_later(program, axis)) is not None:
