@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from tensorc.numbers import Array
+
+LONGEST_BITS = 128  # of a number that is shown with all its digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +155,10 @@ def show(array: Array) -> str:
 
 
 def _number(value: Any) -> str:
-    if isinstance(value, Fraction):
-        return f"{value.numerator}/{value.denominator}" if abs(value) < 10**9 else f"{float(value):.6g}"
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.9g}"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**18:
-        return f"{'-' * (value < 0)}(a number of {abs(value).bit_length()} bits)"
-    return str(value)
+    if isinstance(value, Fraction) or (isinstance(value, int) and not isinstance(value, bool)):
+        bits = value.numerator.bit_length() + value.denominator.bit_length()
+        return str(value) if bits <= LONGEST_BITS else f"(a number of {bits} bits)"
+    return f"{value:.9g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:
@@ -181,11 +181,13 @@ def _wrapped(title: str, items: list[str]) -> list[str]:
     return lines
 
 
-def _plain(array: Array) -> Any:
-    """Nested lists that JSON can hold."""
-    if array.ndim:
-        return [_plain(part) for part in array]
-    value = array[()]
-    if isinstance(value, Fraction):
+def _plain(array: Any) -> Any:
+    """Nested lists that JSON can hold: what it has no number for is text."""
+    value = array.tolist() if isinstance(array, (np.ndarray, np.generic)) else array
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, Fraction) or (isinstance(value, int) and value.bit_length() > LONGEST_BITS):
+        return _number(value)
+    return value

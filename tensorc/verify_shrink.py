@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorc.ir import Program
+from tensorc.ir import Extent, Program
 from tensorc.numbers import Array
 from tensorc.sampling import roles
 from tensorc.verify_exact import Difference
@@ -70,7 +70,7 @@ class Shrinker:
         return self._try(self.best.sizes, inputs)
 
     def _sizes(self) -> bool:
-        """Each size as small as it can be, the inputs cut to it."""
+        """Each size as small as it can be, the inputs cut to it, then without a position in between."""
         changed = False
         for name in list(self.best.sizes):
             for value in range(self.best.sizes[name]):
@@ -78,7 +78,24 @@ class Shrinker:
                 if self._try(sizes, self._cut(sizes)):
                     changed = True
                     break
+            for place in range(self.best.sizes[name] - 2, -1, -1):
+                sizes = {**self.best.sizes, name: self.best.sizes[name] - 1}
+                changed |= sizes[name] > 0 and self._try(sizes, self._without(name, place))
         return changed
+
+    def _without(self, name: str, place: int) -> Inputs:
+        """The inputs without one position of the axes of a size."""
+        smaller = {**self.best.sizes, name: self.best.sizes[name] - 1}
+        inputs = {}
+        for decl in self.program.inputs:
+            array = self.best.inputs[decl.name]
+            for axis, extent in enumerate(decl.axes):
+                kept = np.arange(extent.value(smaller))
+                if extent == Extent(1, (name,)):
+                    kept = kept + (kept >= place)
+                array = np.take(array, kept, axis=axis - len(decl.axes))
+            inputs[decl.name] = array
+        return inputs
 
     def _cut(self, sizes: Mapping[str, int]) -> Inputs:
         inputs = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -328,7 +329,7 @@ def test_labels_are_aligned_by_name() -> None:
 class _Around:
     """Values for expressions."""
 
-    sizes = {"d": 4}
+    sizes: Mapping[str, int] = {"d": 4}
 
     def __init__(self, **values: Any) -> None:
         self.values = values
