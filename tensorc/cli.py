@@ -215,8 +215,10 @@ def verify(
     form: Form = "auto",
     time: Time = None,
     size: Sizes = None,
-    seed: Annotated[int, typer.Option(help="Of the random exact inputs.")] = 0,
-    time_limit: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop after this long.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random exact inputs.")] = 0,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Stop after this long.")
+    ] = None,
     causal: Annotated[bool, typer.Option("--causal", help="Fail if a later token leaks.")] = False,
 ) -> None:
     """Prove on exact numbers that every form equals the definition; say which outputs are causal."""

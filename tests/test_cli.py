@@ -312,7 +312,12 @@ def test_where_the_output_cannot_go(command, qkv: dict[str, Path], tmp_path: Pat
 
 
 def test_misuse_of_the_command_is_status_2(command) -> None:
-    for arguments in (["no-such-command"], ["check"], ["check", LINEAR, "--no-such-option"]):
+    for arguments in (
+        ["no-such-command"],
+        ["check"],
+        ["check", LINEAR, "--no-such-option"],
+        ["verify", LINEAR, "--seed", "-1"],
+    ):
         assert command(*arguments).status == 2
 
 
