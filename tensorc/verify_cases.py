@@ -106,6 +106,23 @@ def rows(program: Program, time: Extent, inputs: Inputs, start: int, stop: int) 
     return found
 
 
+class Ascending:
+    """The inputs that some plan takes in ascending order along the time axis, as ids of segments."""
+
+    def __init__(self, program: Program, time: Extent | None, cases: Sequence[Case]) -> None:
+        names = {name for case in cases for plan, _ in case.pieces for name in plan.ascending}
+        declared = {d.name: d.axes for d in program.inputs}
+        self.axes = {n: declared[n].index(time) - len(declared[n]) for n in sorted(names) if time is not None}
+
+    def sorted(self, inputs: Inputs) -> dict[str, Array]:
+        """The inputs with those in order."""
+        return {n: np.sort(a, axis=self.axes[n]) if n in self.axes else a for n, a in inputs.items()}
+
+    def holds(self, inputs: Inputs) -> bool:
+        """Whether they are in order."""
+        return all(bool((np.sort(inputs[n], axis=axis) == inputs[n]).all()) for n, axis in self.axes.items())
+
+
 def _joined(axes: tuple[Extent, ...], time: Extent, parts: Sequence[Array]) -> Array:
     return np.concatenate(parts, axis=axes.index(time) - len(axes))
 

@@ -25,7 +25,7 @@ from tensorc.numbers import FLOAT, Array
 from tensorc.operator import Operator
 from tensorc.plan import Plan
 from tensorc.sampling import random_inputs, roles
-from tensorc.verify_cases import Case, Inputs, Outputs, States
+from tensorc.verify_cases import Ascending, Case, Inputs, Outputs, States
 from tensorc.verify_exact import Difference, first_difference
 
 DRAWS = 3
@@ -199,7 +199,12 @@ def _largest(array: Array) -> float:
 
 
 def gold_for(
-    program: Program, sizes: Mapping[str, int], batched: bool, dtype: np.dtype[Any], seed: int
+    program: Program,
+    sizes: Mapping[str, int],
+    batched: bool,
+    dtype: np.dtype[Any],
+    seed: int,
+    ascending: Ascending,
 ) -> Gold | None:
     """Inputs where the definition is smooth; where none are found, those that come nearest."""
     from tensorc.verify_exact import in_batches
@@ -210,7 +215,7 @@ def gold_for(
         inputs = float_inputs(program, sizes, rng, (2, 3) if batched else (), attempt >= DRAWS)
         if batched:
             inputs = dict(zip(inputs, map(in_batches, range(len(inputs)), inputs.values()), strict=True))
-        gold = Gold(program, inputs, sizes, dtype, seed)
+        gold = Gold(program, ascending.sorted(inputs), sizes, dtype, seed)
         if gold.smooth:
             return gold
         finite = sum(int(np.isfinite(a).sum()) for a in gold.expected.values())
