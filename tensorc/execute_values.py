@@ -127,6 +127,8 @@ def contract(numbers: Numbers, operands: Sequence[Labelled], out: tuple[str, ...
         for operand in operands:
             arguments += [operand.array, [..., *map(labels.index, operand.labels)]]
         result = np.einsum(*arguments, [..., *map(labels.index, out)], optimize=len(operands) == 2)
+        if isinstance(result, np.integer) and operands[0].array.dtype == object:
+            result = result.item()  # einsum makes a NumPy integer of a Python one that stands alone
         result = np.asarray(result, operands[0].array.dtype)
         if numbers.finite(result):
             return result

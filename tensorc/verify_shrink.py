@@ -63,7 +63,7 @@ class Shrinker:
         inputs = {}
         for decl in self.program.inputs:
             array = self.best.inputs[decl.name]
-            inputs[decl.name] = array[(0,) * (array.ndim - len(decl.axes))]
+            inputs[decl.name] = array[(*(0,) * (array.ndim - len(decl.axes)), ...)]
         if all(a.ndim == self.best.inputs[n].ndim for n, a in inputs.items()):
             return False
         inputs = {n: np.array(a, dtype=self.best.inputs[n].dtype) for n, a in inputs.items()}
