@@ -37,7 +37,7 @@ from tensorc.ir import (
 from tensorc.passes.records import Log
 from tensorc.passes.terms import rename_apart
 
-LARGEST = 4_000  # nodes of an equation after inlining
+LARGEST = 2_000  # nodes of an equation after inlining
 
 
 def dependency_order(program: Program) -> list[tuple[Equation, ...]]:

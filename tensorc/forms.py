@@ -7,10 +7,11 @@ from typing import Any
 
 from tensorc.absence import no_time_axis, reads_later
 from tensorc.backends.numpy_base import ANY, Batch
+from tensorc.backends.numpy_names import Names
 from tensorc.backends.numpy_source import numpy_source, required_sizes
 from tensorc.cost import best_chunk, plan_time
 from tensorc.errors import FormError
-from tensorc.ir import Add, Extent, Pow, Program, Where, walk
+from tensorc.ir import Add, Extent, Node, Pow, Program, Reduce, Where, children, walk
 from tensorc.passes.pipeline import (
     Graph,
     Log,
@@ -21,6 +22,7 @@ from tensorc.passes.pipeline import (
     stage_graph,
 )
 from tensorc.plan import Plan
+from tensorc.prepared import with_keywords
 from tensorc.runtime import load
 
 Function = Callable[..., Any]
@@ -38,9 +40,7 @@ class Forms:
         self._plans: dict[object, Plan | NotLinear] = {}
         self._graphs: dict[object, Graph | NotLinear] = {}
         self._chosen: dict[object, str] = {}
-        # Where there are polynomials, multiplying them out may be cheaper, or not.
-        nodes = [n for e in program.equations for n in walk(e.body)]
-        self._polynomials = any(isinstance(n, Add | Pow | Where) for n in nodes)
+        self._polynomials = _has_polynomials(program)
         self._functions: dict[object, tuple[dict[str, Function], Plan, dict[str, str]]] = {}
 
     # -- which exist -----------------------------------------------------------------------------------
@@ -146,7 +146,8 @@ class Forms:
     def cheapest(self, sizes: Mapping[str, int], streaming: bool = False) -> str:
         """The form with the least time by the cost model; `streaming` excludes the parallel form."""
         key = (tuple(sizes.items()), streaming)
-        if key not in self._chosen:
+        found = self._chosen.get(key)
+        if found is None:
             if streaming:
                 self.require("recurrent")
             forms = [f for f in ("parallel", "chunkwise", "recurrent") if self.exists(f)]
@@ -154,8 +155,8 @@ class Forms:
                 forms.remove("parallel")
             if len(self._chosen) >= 1024:
                 self._chosen.clear()
-            self._chosen[key] = min(forms, key=lambda f: plan_time(self.plan(f, sizes), sizes))
-        return self._chosen[key]
+            found = self._chosen[key] = min(forms, key=lambda f: plan_time(self.plan(f, sizes), sizes))
+        return found
 
     # -- source ----------------------------------------------------------------------------------------
 
@@ -163,13 +164,11 @@ class Forms:
         """The generated NumPy source of a form."""
         return numpy_source(self.program, self.plan(form, sizes))
 
-    def function(
-        self, form: str, sizes: Mapping[str, int], batch: Batch = ANY
-    ) -> tuple[Function, Plan, dict[str, int]]:
-        """The function for whole sequences, its plan, and the sizes it takes by keyword. `batch` says
-        what is known of the leading dimensions."""
+    def function(self, form: str, sizes: Mapping[str, int], batch: Batch = ANY) -> tuple[Function, Plan]:
+        """The function for whole sequences, given the sizes that no input shows, and its plan. `batch`
+        says what is known of the leading dimensions."""
         functions, plan, extra = self._load(form, sizes, None, batch)
-        return functions[self._entry(functions)], plan, extra
+        return with_keywords(functions[Names(self.program).function], extra), plan
 
     def token_functions(
         self, sizes: Mapping[str, int], batch: Batch = ANY
@@ -190,10 +189,26 @@ class Forms:
         functions, plan, names = self._functions[key]
         return functions, plan, {keyword: sizes[name] for name, keyword in names.items()}
 
-    def _entry(self, functions: Mapping[str, Function]) -> str:
-        from tensorc.backends.numpy_names import Names
 
-        return Names(self.program).function
+def _has_polynomials(program: Program) -> bool:
+    """Whether anything inside a sum, or of a pair of indices, could be multiplied out."""
+    pending: list[Node] = []
+    for equation in program.equations:
+        extents = [b.extent for b in equation.left]
+        if len(set(extents)) < len(extents):
+            pending.append(equation.body)
+        else:
+            pending += [n for n in walk(equation.body) if isinstance(n, Reduce)]
+    seen: set[int] = set()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, Add | Pow | Where):
+            return True
+        pending += children(node)
+    return False
 
 
 def _rounded(value: int) -> int:
