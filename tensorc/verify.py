@@ -30,6 +30,7 @@ from tensorc.verify_source import Gold, Sources, gold_for, source_difference
 
 __all__ = ["CompareResult", "Counterexample", "VerifyResult", "compare", "verify"]
 
+EXACTLY, SOURCE, CAUSALITY = "exact numbers", "generated source", "causality"
 LONGEST_SECONDS = 15.0  # where no limit is given: nobody waits for a hostile program
 _DOUBLE: np.dtype[Any] = np.dtype(np.float64)
 _SINGLE: np.dtype[Any] = np.dtype(np.float32)
@@ -80,7 +81,7 @@ def _backends(operator: Operator, backends: Sequence[str] | str | None) -> tuple
 
 
 def _require_causal(operator: Operator, result: VerifyResult) -> None:
-    if not result.causal and "causality" not in result.not_reached:
+    if not result.causal and CAUSALITY not in result.not_reached:
         raise FormError(
             f"{operator.program.name} has no time axis along which an output could be causal. "
             'Name it: compile(..., time="n").'
@@ -124,12 +125,13 @@ class _Verification:
         self.source: Counter[str] = Counter()
         self.done: dict[str, dict[str, int]] = {}
         self.causal: dict[str, bool | str] = {}
-        self.not_reached: dict[str, None] = {}
+        self.not_reached: dict[str, list[str]] = {}  # what was left out, and at which sizes
         self.counterexample: Counterexample | None = None
 
     def result(self) -> VerifyResult:
         """What was found so far."""
         names = dict.fromkeys(case.name for case in self.cases)
+        left = self.not_reached.items()
         return VerifyResult(
             name=self.program.name,
             program=str(self.program).rstrip(),
@@ -140,10 +142,15 @@ class _Verification:
             evaluations=self.exact.total(),
             refused=self.refused,
             causal=self.causal,
-            not_reached=tuple(self.not_reached),
+            not_reached=tuple(": ".join([k, *(["; ".join(v)] if v else [])]) for k, v in left),
             counterexample=self.counterexample,
             seconds=round(self.clock.seconds, 3),
         )
+
+    def _left_out(self, what: str, where: object = "") -> None:
+        places = self.not_reached.setdefault(what, [])
+        if where and str(where) not in places:
+            places.append(str(where))
 
     # -- exact numbers -------------------------------------------------------------------------------------
 
@@ -151,14 +158,14 @@ class _Verification:
         """Every case at every trial."""
         for number, trial in enumerate(self.trials):
             if self.clock.over(0.6):
-                self.not_reached[f"exact numbers at {trial}"] = None
+                self._left_out(EXACTLY, trial)
             elif longest(self.program, trial.sizes) > MOST_BITS:
-                self.not_reached[f"exact numbers at {trial}: some would have over {MOST_BITS} bits"] = None
+                self._left_out(f"{EXACTLY} of over {MOST_BITS} bits", trial)
             else:
                 self._trial(trial, number)
         for case in self.cases:
             if not self.exact[case.name]:
-                self.not_reached[f"{case.name} on exact numbers"] = None
+                self._left_out(f"{EXACTLY} in the form", case.name)
 
     def _fitting(self, trial: Trial) -> list[Case]:
         """The cases that are small enough at these sizes."""
@@ -184,9 +191,9 @@ class _Verification:
             self.exact.update(case.name for case in fitting[:count])
             self.done[str(trial)] = trial.sizes
             if count < len(fitting):
-                self.not_reached[f"exact numbers at {trial}, in part"] = None
+                self._left_out(EXACTLY, f"{trial} in part")
             return
-        self.not_reached[f"exact numbers at {trial}: no inputs with a defined result"] = None
+        self._left_out(f"{EXACTLY} with a defined result", trial)
 
     def _fail_exactly(self, failure: Failure, undefined: str) -> None:
         case = failure.difference.case
@@ -200,7 +207,7 @@ class _Verification:
                 return None
             return found[0] if found else None
 
-        self._fail(Shrinker(self.program, failure, fails).shrink(), "exact numbers")
+        self._fail(Shrinker(self.program, failure, fails).shrink(), EXACTLY)
 
     # -- generated source ----------------------------------------------------------------------------------
 
@@ -215,12 +222,12 @@ class _Verification:
                 runs += [(any_, _DOUBLE), (known, _SINGLE)]
             for sources, dtype in runs:
                 if self.clock.over():
-                    self.not_reached[f"generated source at {trial}"] = None
+                    self._left_out(SOURCE, trial)
                 else:
                     self._source_trial(sources, trial, dtype)
         for case in self.cases:
             if not self.source[case.name]:
-                self.not_reached[f"the generated source of {case.name}"] = None
+                self._left_out(f"{SOURCE} of the form", case.name)
 
     def _source_trial(self, sources: Sources, trial: Trial, dtype: np.dtype[Any]) -> None:
         try:
@@ -233,7 +240,7 @@ class _Verification:
             return
         for case in self._fitting(trial):
             if self.clock.over():
-                self.not_reached[f"generated source at {trial}, in part"] = None
+                self._left_out(SOURCE, f"{trial} in part")
                 return
             found = source_difference(sources, case, gold, trial.sizes)
             if found is not None:
@@ -254,7 +261,7 @@ class _Verification:
                 return None
             return source_difference(sources, case, gold, sizes)
 
-        self._fail(Shrinker(self.program, failure, fails).shrink(), f"generated source in {dtype}")
+        self._fail(Shrinker(self.program, failure, fails).shrink(), f"{SOURCE} in {dtype}")
 
     # -- failures, causality ---------------------------------------------------------------------------------
 
@@ -285,11 +292,11 @@ class _Verification:
         if axis is None:
             return
         if self.clock.over(0.8):
-            self.not_reached["causality"] = None
+            self._left_out(CAUSALITY)
             return
         try:
             self.causal = leaking(
                 self.program, axis, self.operator.time, self.operator.sizes, self.seed, self.clock.over
             )
         except (TensorcError, ResampleNeeded):
-            self.not_reached["causality"] = None
+            self._left_out(CAUSALITY)

@@ -127,9 +127,7 @@ def _joined(axes: tuple[Extent, ...], time: Extent, parts: Sequence[Array]) -> A
     return np.concatenate(parts, axis=axes.index(time) - len(axes))
 
 
-def cases(
-    operator: Operator, stop: Callable[[], bool] = lambda: False
-) -> tuple[list[Case], dict[str, str]]:
+def cases(operator: Operator, stop: Callable[[], bool] = lambda: False) -> tuple[list[Case], dict[str, str]]:
     """Every case of a program, and for each form that does not exist the reason. Once `stop` says so, the
     plans for one set of sizes must do."""
     found: dict[tuple[object, ...], Case] = {}

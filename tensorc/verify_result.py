@@ -123,6 +123,8 @@ class VerifyResult:
         }
 
     def __str__(self) -> str:
+        if self.counterexample is not None:
+            return f"{self._verdict()} ({self.counterexample.numbers})\n\n{self.counterexample}"
         source = sum(c.source for c in self.checks)
         width = max([len(c.name) for c in self.checks] + [24])
         lines = [self._verdict(), "", f"  {'form':{width}}  {'exact':>6}  {'source':>6}"]
@@ -133,7 +135,10 @@ class VerifyResult:
         lines += [f"no {form} form: {reason}" for form, reason in self.refused.items()]
         for name, leak in self.causal.items():
             lines.append(f"causal    {name}: {'yes' if leak is True else f'no, {leak}'}")
-        lines += [f"not reached: {what}" for what in self.not_reached]
+        for what in self.not_reached:
+            title, _, rest = what.partition(": ")
+            places = rest.split("; ") if rest else []
+            lines += _wrapped(f"not reached: {title}: ", places) if places else [f"not reached: {what}"]
         return "\n".join(lines)
 
     def _verdict(self) -> str:

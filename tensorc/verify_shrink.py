@@ -63,10 +63,10 @@ class Shrinker:
         inputs = {}
         for decl in self.program.inputs:
             array = self.best.inputs[decl.name]
-            inputs[decl.name] = array[(*(0,) * (array.ndim - len(decl.axes)), ...)]
+            first: Any = (0,) * (array.ndim - len(decl.axes))
+            inputs[decl.name] = np.asarray(array[first], array.dtype)
         if all(a.ndim == self.best.inputs[n].ndim for n, a in inputs.items()):
             return False
-        inputs = {n: np.array(a, dtype=self.best.inputs[n].dtype) for n, a in inputs.items()}
         return self._try(self.best.sizes, inputs)
 
     def _sizes(self) -> bool:

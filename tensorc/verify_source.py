@@ -18,7 +18,7 @@ from tensorc.backends.numpy_base import ANY, Batch
 from tensorc.backends.numpy_names import Names
 from tensorc.backends.numpy_source import numpy_source, required_sizes
 from tensorc.backends.reference import evaluate
-from tensorc.binding import bind
+from tensorc.binding import Bound, bind
 from tensorc.errors import TensorcError
 from tensorc.ir import Program
 from tensorc.numbers import FLOAT, Array
@@ -73,7 +73,7 @@ class Sources:
         batch = ANY
         if self.known:
             bound = bind(self.program, [inputs[d.name] for d in self.program.inputs], sizes=sizes)
-            batch = self.operator._batch(bound)
+            batch = _known(self.program, bound)
         if (plan, batch) not in self._functions:
             text = numpy_source(self.program, plan, batch)
             namespace: dict[str, Any] = {"__name__": "tensorc_verified"}
@@ -81,6 +81,14 @@ class Sources:
             namespace["np"] = Poisoned()
             self._functions[plan, batch] = namespace[Names(self.program).function]
         return self._functions[plan, batch]
+
+
+def _known(program: Program, bound: Bound) -> Batch:
+    """What a call shows of the batch dimensions: which inputs have all of them."""
+    shapes = {d.name: bound.arrays[d.name].shape for d in program.inputs}
+    wanted = {d.name: len(bound.batch) + len(d.axes) for d in program.inputs}
+    full = [n for n, s in shapes.items() if len(s) == wanted[n] and s[: len(bound.batch)] == bound.batch]
+    return Batch(frozenset(full), not bound.batch)
 
 
 class Poisoned:
