@@ -42,10 +42,10 @@ def no_time_axis(program: Program, form: str) -> NotLinear:
     if form == "recurrent":
         for axis in likely:
             if axis.coefficient == 1 and (later := reads_later(program, axis)) is not None:
-                return later
+                return NotLinear(f"it has no time axis: {later.reason}", later.change, later.line)
     example = next((axis.names[0] for axis in likely), "n")
     return NotLinear(
-        "no positions of one axis are compared, so it has no time axis",
+        "it has no time axis: no positions of one axis are compared",
         f"relate its indices, e.g. j <= i, or name the axis: compile(..., time={example!r})",
         None,
     )

@@ -3,8 +3,10 @@ passes and the backends."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from tensorc.errors import BackendError, FormError, LanguageError, TensorcError
@@ -58,7 +60,8 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
     else:
         found = source if isinstance(source, Program) else getattr(source, "program", None)
         if not isinstance(found, Program):
-            raise TensorcError(f"A program is a path, text or a Program, not {type(source).__name__}.")
+            hint = " Put @tensorc.jit(header) above it." if isinstance(source, FunctionType) else ""
+            raise TensorcError(f"A program is a path, text or a Program, not {type(source).__name__}.{hint}")
         program = found
     if not isinstance(source, str | Path) and name not in (None, program.name):
         raise LanguageError(f"The program is {program.name}, not {name}.", hint="Leave name= out.")
@@ -79,6 +82,8 @@ def parse(text: str, name: str | None = None) -> Program:
     """
     from tensorc.grammar import parse as parse_text
 
+    if not isinstance(text, str):
+        raise TensorcError(f"parse takes the text of a program, not {type(text).__name__}.")
     return parse_text(text, name=name)
 
 
@@ -90,7 +95,10 @@ def parse_source(source: str | Path, name: str | None = None) -> Program:
         isinstance(source, str) and source.endswith(".tc") and "\n" not in source
     ):
         return parse_text(_read(Path(source)), name=name, file=str(source))
-    return parse_text(str(source), name=name)
+    word = source.strip()
+    if word and not re.search(r"[\s(]", word):
+        raise TensorcError(f"{word[:80]!r} is neither the text of a program nor a path that ends in .tc.")
+    return parse_text(source, name=name)
 
 
 def _read(path: Path) -> str:
@@ -118,6 +126,8 @@ def _check_backend(backend: str) -> None:
 def _check_sizes(program: Program, sizes: Mapping[str, int] | None) -> None:
     from tensorc.binding_sizes import check_sizes
 
+    if sizes is not None and not isinstance(sizes, Mapping):
+        raise TensorcError(f"sizes= maps names to integers, as in {{'w': 64}}; not {type(sizes).__name__}.")
     if sizes:
         check_sizes(sizes, frozenset(program.sizes()))
 

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensorc.backends.numpy_base import Batch
-from tensorc.backends.numpy_expr import compared_inputs
 from tensorc.binding import Bound, bind, signature
-from tensorc.errors import FormError, TensorcError
+from tensorc.errors import BackendError, FormError, TensorcError
 from tensorc.forms import Forms
 from tensorc.ir import Extent, Program
+from tensorc.prepared import Call, Step, state_layout
 from tensorc.state import Layout, State
+from tensorc.subscripts import check_constants, constant_subscripts
 
 if TYPE_CHECKING:
-    from tensorc.plan import Plan
     from tensorc.report import Report
+
+SEEN = 64  # so many shapes are remembered
 
 
 class Operator:
-    """What `tensorc.compile` returns. Call it on whole sequences; `prefill` and `step` for streams."""
+    """What `tensorc.compile` returns. Call it on whole sequences; `prefill` and `step` for streams.
+
+    `program` is what was compiled; `backend`, `form`, `time` (the time axis, if there is one) and `sizes`
+    are as asked for.
+
+    >>> import numpy as np
+    >>> import tensorc
+    >>> total = tensorc.compile("def total(x[n, d]) -> y[n, d]:  y[i, c] = sum[j <= i](x[j, c])")
+    >>> total
+    <tensorc total(x[n, d]) -> y[n, d]: numpy, auto>
+    >>> x = np.arange(6.0).reshape(3, 2)
+    >>> total(x)[-1]
+    array([6., 9.])
+    >>> y, state = total.prefill(x)
+    >>> y, state = total.step(state, [1.0, 1.0])
+    >>> y, state.position
+    (array([ 7., 10.]), 4)
+    """
 
     def __init__(
         self, program: Program, *, backend: str, form: str, time: Extent | None, sizes: dict[str, int]
@@ -31,39 +49,77 @@ class Operator:
         self.forms = Forms(program, time, sizes)
         self.__name__ = program.name
         self.__doc__ = str(program)
+        self._inputs = tuple(i.name for i in program.inputs)
         self._single = len(program.outputs) == 1
-        self._stepping: dict[object, _Step] = {}
+        self._constants = constant_subscripts(program)
+        self._calls: dict[object, Call] = {}
+        self._steps: dict[object, Step] = {}
+        self._last: Step | None = None
+        if backend == "reference" and form not in ("auto", "parallel"):
+            raise FormError(f"The reference backend evaluates the definition; it has no {form} form.")
         if form not in ("auto", "parallel"):
             self.forms.require(form)
 
     def __repr__(self) -> str:
-        return f"<tensorc {self.program.name}: {self.backend}, form={self.form}>"
+        head = str(self.program).split("\n", 1)[0].removeprefix("def ").removesuffix(":")
+        return f"<tensorc {head}: {self.backend}, {self.form}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.program, self.backend, self.form, self.time, self.sizes)
 
     # -- whole sequences -----------------------------------------------------------------------------
 
-    def __call__(self, *arguments: object, state: State | None = None, **keywords: object) -> Any:
+    def __call__(self, /, *arguments: object, state: State | None = None, **keywords: object) -> Any:
         """The outputs for whole sequences; with `state`, of a sequence that continues.
 
         Inputs in signature order or by keyword; leading batch dimensions broadcast. One output is
-        returned as it is, several as a tuple.
+        returned as it is, several as a tuple. Inputs are never changed, and no output shares memory with
+        them. Raises `ShapeError` for shapes that do not fit, `FormError` for a form that is missing.
         """
+        state = self._stateful(state, keywords)
         if self.backend == "reference":
             return self._reference(arguments, keywords, state)
-        bound = bind(self.program, arguments, keywords, self.sizes)
+        bound = self._bind(arguments, keywords)
         form = self.choose(bound.sizes, streaming=state is not None)
         outputs, _ = self._run(form, bound, state)
         return self._one(outputs)
 
     def prefill(
-        self, *arguments: object, state: State | None = None, **keywords: object
+        self, /, *arguments: object, state: State | None = None, **keywords: object
     ) -> tuple[Any, State]:
-        """The outputs for a prefix, and the state after it; `state` is the state before it, if any."""
+        """The outputs for a prefix, and the state after it; `state` is the state before it, if any.
+
+        Inputs as for a call. Several outputs come as a tuple: `(o, z), state = f.prefill(q, k)`.
+        """
+        state = self._stateful(state, keywords)
         self._needs_state("prefill")
-        bound = bind(self.program, arguments, keywords, self.sizes)
+        bound = self._bind(arguments, keywords)
         form = self.choose(bound.sizes, streaming=True)
         outputs, after = self._run(form, bound, state)
         assert after is not None
         return self._one(outputs), after
+
+    def _stateful(self, state: State | None, keywords: dict[str, object]) -> State | None:
+        """The state of a call; an input of that name is given back to the keywords."""
+        if state is None or isinstance(state, State):
+            return state
+        if "state" in self._inputs:
+            keywords["state"] = state
+            return None
+        raise TensorcError(
+            f"state= takes a state: from init_state, prefill or step; not {_kind(state)}."
+        )
+
+    def _bind(self, arguments: tuple[object, ...], keywords: Mapping[str, object]) -> Bound:
+        if any(isinstance(a, State) for a in arguments):
+            raise TensorcError(f"A state is passed by keyword: {self._example('state=state')}.")
+        bound = bind(self.program, arguments, keywords, self.sizes)
+        if bound.compute.kind == "O":
+            raise BackendError(
+                "The numpy backend computes in floats. For integers of any size and fractions, compile with "
+                "backend='reference'."
+            )
+        return bound
 
     def _reference(
         self, arguments: tuple[object, ...], keywords: Mapping[str, object], state: State | None
@@ -72,13 +128,23 @@ class Operator:
 
         if state is not None:
             raise FormError("The reference backend evaluates whole sequences; it takes no state.")
-        return run(self.program, *arguments, sizes=self.sizes, **keywords)
+        if keywords:
+            bind(self.program, arguments, keywords, self.sizes)  # names that do not fit raise here
+            named = {**dict(zip(self._inputs, arguments, strict=False)), **keywords}
+            arguments = tuple(named[name] for name in self._inputs)
+        return run(self.program, *arguments, sizes=self.sizes)
 
     def _one(self, outputs: tuple[Any, ...]) -> Any:
         return outputs[0] if self._single else outputs
 
     def choose(self, sizes: Mapping[str, int], streaming: bool = False) -> str:
-        """The form for these sizes: the one asked for, or the cheapest by the cost model."""
+        """The form for these sizes: the one asked for, or the cheapest by the cost model.
+
+        >>> import tensorc
+        >>> total = tensorc.compile("def total(x[n]) -> y[n]:  y[i] = sum[j <= i](x[j])", form="chunkwise")
+        >>> total.choose({"n": 4096})
+        'chunkwise'
+        """
         if self.form != "auto":
             if streaming and self.form == "parallel":
                 raise FormError(
@@ -88,26 +154,38 @@ class Operator:
         return self.forms.cheapest(sizes, streaming)
 
     def _run(self, form: str, bound: Bound, state: State | None) -> tuple[tuple[Any, ...], State | None]:
-        arrays = list(bound.arrays.values())
-        function, plan, extra = self.forms.function(form, bound.sizes, self._batch(bound))
+        call = self._prepare(form, bound)
+        arrays = bound.arrays.values()
         if form == "parallel":
-            return function(*arrays, **extra, dtype=bound.dtype), None
-        for name in plan.ascending:
+            return call.function(*arrays, dtype=bound.dtype), None
+        for name in call.plan.ascending:
             self._check_ascending(name, bound.arrays[name])
-        layout = self._layout(plan, bound)
-        options: dict[str, Any] = dict(extra)
-        if state is not None:
-            self._check_state(state, layout)
-            options |= {"state": state.tensors, "position": state.position}
-        if bound.compute.kind == "f" and np.dtype(bound.dtype) != bound.compute:
-            options["dtype"] = bound.dtype
-        outputs, tensors = function(*arrays, **{"dtype": bound.dtype, **options})
-        if not self.forms.streams():
+        if state is None:
+            outputs, tensors = call.function(*arrays, dtype=bound.dtype)
+        else:
+            self._check_state(state, call.layout)
+            outputs, tensors = call.function(
+                *arrays, dtype=bound.dtype, state=state.tensors, position=state.position
+            )
+        if call.layout is None:
             return outputs, None
         assert self.time is not None
-        length = self.time.value(bound.sizes)
-        position = (0 if state is None else state.position) + length
-        return outputs, State(position, tuple(tensors), layout)
+        position = (0 if state is None else state.position) + self.time.value(bound.sizes)
+        return outputs, State(position, tuple(tensors), call.layout)
+
+    def _prepare(self, form: str, bound: Bound) -> Call:
+        """The function for inputs of these shapes and dtypes: looked up, once they were seen."""
+        key = (form, *bound.sizes.values(), bound.compute, *[a.shape for a in bound.arrays.values()])
+        found = self._calls.get(key)
+        if found is None:
+            check_constants(self._constants, bound.sizes)
+            function, plan = self.forms.function(form, bound.sizes, self._batch(bound))
+            streams = form != "parallel" and self.forms.streams()
+            found = Call(function, plan, state_layout(self.program, plan, bound) if streams else None)
+            if len(self._calls) >= SEEN:
+                self._calls.clear()
+            self._calls[key] = found
+        return found
 
     def _check_ascending(self, name: str, array: Any) -> None:
         """Segments that end and come back are no segments: their ids must not decrease."""
@@ -132,46 +210,60 @@ class Operator:
 
     # -- tokens ----------------------------------------------------------------------------------------
 
-    def init_state(self, *arguments: object, **keywords: object) -> State:
-        """The state before any token; shapes and dtype from the inputs of an example token."""
-        return self._stepper(arguments, keywords)[0].start(State, self._bind_token(arguments, keywords))
+    def init_state(self, /, *arguments: object, **keywords: object) -> State:
+        """The state before any token; shapes and dtype from the inputs of an example token.
 
-    def step(self, state: State, *arguments: object, **keywords: object) -> tuple[Any, State]:
-        """One token: each input without the time axis. Returns the outputs and a new state."""
-        entry, arrays = self._stepper(arguments, keywords)
-        if not isinstance(state, State):
-            raise TensorcError("The first argument of step is a state: from init_state, prefill or step.")
-        if state.layout is not entry.layout:
-            self._check_state(state, entry.layout)
-        outputs, tensors = entry.function(state.tensors, *arrays, position=state.position)
-        if entry.round is not None:
-            outputs = tuple(o.astype(entry.round) for o in outputs)
-        after = State(state.position + 1, tensors, entry.layout)
+        >>> import tensorc
+        >>> total = tensorc.compile("def total(x[n, d]) -> y[n, d]:  y[i, c] = sum[j <= i](x[j, c])")
+        >>> total.init_state([0.0, 0.0]).tensors
+        (array([0., 0.]),)
+        """
+        step, arrays = self._stepper(arguments, keywords)
+        return State(0, step.start(*arrays), step.layout)
+
+    def step(self, state: Any = None, /, *arguments: object, **keywords: object) -> tuple[Any, State]:
+        """One token: each input without the time axis. Returns the outputs and a new state.
+
+        The old state stays as it is. Python numbers take the dtype of the state.
+        """
+        step = self._last
+        if keywords or step is None or not _fits(step, arguments):
+            if state is None and isinstance(keywords.get("state"), State):
+                state = keywords.pop("state")
+            step, arrays = self._stepper(arguments, keywords, self._checked(state, "step"))
+        else:
+            arrays = arguments if step.plain else step.prepare(arguments)
+        if type(state) is not State or state.layout is not step.layout:
+            self._check_state(self._checked(state, "step"), step.layout)
+        outputs, tensors = step.function(state.tensors, *arrays, position=state.position)
+        if step.round is not None:
+            outputs = tuple(o.astype(step.round) for o in outputs)
+        after = State(state.position + 1, tensors, step.layout)
         return (outputs[0] if self._single else outputs), after
 
-    def _stepper(self, arguments: tuple[object, ...], keywords: Mapping[str, object]) -> tuple[_Step, Any]:
-        """The prepared step for inputs of these shapes and dtypes: looked up, once they were seen."""
-        if not keywords:
-            try:
-                key = tuple([(a.shape, a.dtype) for a in arguments])  # type: ignore[attr-defined]
-                entry = self._stepping[key]
-            except (AttributeError, KeyError):
-                pass
-            else:
-                return entry, arguments if entry.plain else entry.prepare(arguments)
-        self._needs_state("step")
-        bound = self._bind_token(arguments, keywords)
-        entry = _Step(self, bound)
-        if not keywords and all(isinstance(a, np.ndarray | np.generic) for a in arguments):
-            if len(self._stepping) >= 64:
-                self._stepping.clear()
-            self._stepping[tuple([(a.shape, a.dtype) for a in arguments])] = entry  # type: ignore[attr-defined]
-        return entry, entry.prepare(list(bound.arrays.values()))
-
-    def _bind_token(self, arguments: tuple[object, ...], keywords: Mapping[str, object]) -> Bound:
+    def _stepper(
+        self, arguments: tuple[object, ...], keywords: dict[str, object], state: State | None = None
+    ) -> tuple[Step, Any]:
+        """The prepared step for inputs of these shapes and dtypes, and the inputs as it takes them."""
         self._needs_state("step")
         assert self.time is not None
-        return signature(self.program, str(self.time)).bind(arguments, keywords, self.sizes)
+        if state is not None:  # a Python number promotes nothing
+            kind = np.dtype(state.layout.dtype).type
+            arguments = tuple(kind(a) if type(a) is float else a for a in arguments)
+            keywords = {name: kind(a) if type(a) is float else a for name, a in keywords.items()}
+        bound = signature(self.program, str(self.time)).bind(arguments, keywords, self.sizes)
+        arrays = bound.arrays.values()
+        key = (bound.dtype, *bound.sizes.values(), *[a.shape for a in arrays], *[a.dtype for a in arrays])
+        step = self._steps.get(key)
+        if step is None:
+            functions, plan, extra = self.forms.token_functions(bound.sizes, self._batch(bound, True))
+            layout = state_layout(self.program, plan, bound)
+            step = Step(self.program, bound, functions, extra, layout)
+            if len(self._steps) >= SEEN:
+                self._steps.clear()
+            self._steps[key] = step
+        self._last = step
+        return step, step.prepare(list(arrays))
 
     def _needs_state(self, what: str) -> None:
         if self.backend == "reference":
@@ -180,35 +272,33 @@ class Operator:
             raise FormError(f"The parallel form has no {what}. Use form='auto', 'chunkwise' or 'recurrent'.")
         self.forms.require("recurrent")
 
-    def _layout(self, plan: Plan, bound: Bound) -> Layout:
-        sizes = bound.sizes
-        extents = dict(plan.extents)
-        shapes = tuple(bound.batch + tuple(extents[a].value(sizes) for a in s.axes) for s in plan.states)
-        names = tuple(s.name.lstrip("%") for s in plan.states)
-        axes = tuple(tuple(str(extents[a]) for a in s.axes) for s in plan.states)
-        return Layout(self.program.name, names, axes, shapes, str(bound.compute))
-
-    def _check_state(self, state: State, layout: Layout) -> None:
+    def _checked(self, state: object, what: str) -> State:
         if not isinstance(state, State):
-            raise TensorcError("state= takes a state: from init_state, prefill or step.")
-        if state.layout == layout:
-            return
-        if state.layout.program != layout.program or state.layout.names != layout.names:
+            self._needs_state(what)
             raise TensorcError(
-                f"The state belongs to {state.layout.program}, not to {layout.program} at these sizes."
+                f"The first argument of {what} is a state, from init_state, prefill or step: "
+                f"o, state = {self._example(first='state', call='.step')}. Given: {_kind(state)}."
             )
-        for name, ours, theirs in zip(layout.names, layout.shapes, state.layout.shapes, strict=True):
-            if ours != theirs:
-                raise TensorcError(f"State {name} has the shape {theirs}; these inputs need {ours}.")
-        raise TensorcError(f"The state is in {state.layout.dtype}; these inputs compute in {layout.dtype}.")
+        return state
+
+    def _check_state(self, state: State, layout: Layout | None) -> None:
+        if layout is None:
+            self._needs_state("state")
+        elif state.layout != layout:
+            raise TensorcError(state.layout.difference(layout, str(self.time)))
+
+    def _example(self, last: str = "", first: str = "", call: str = "") -> str:
+        """A call as it should be written."""
+        return f"{self.program.name}{call}({', '.join(filter(None, [first, *self._inputs, last]))})"
 
     # -- what one may ask ------------------------------------------------------------------------------
 
     def source(self, **sizes: int) -> str:
         """The generated source at these sizes (64 features and 4096 tokens where none are given)."""
+        if self.backend == "reference":
+            raise BackendError("The reference backend has no source: compile with backend='numpy'.")
         full = self.forms.example_sizes(sizes)
-        form = self.choose(full)
-        return self.forms.source(form, full)
+        return self.forms.source(self.choose(full), full)
 
     def report(self, **sizes: int) -> Report:
         """What was found: forms, costs, the chosen order and what was refused (see `tensorc.report`)."""
@@ -243,27 +333,21 @@ class Operator:
         return compare(self, arguments, keywords)
 
 
-class _Step:
-    """One token's step for inputs of certain shapes and dtypes."""
+def _fits(step: Step, arguments: tuple[Any, ...]) -> bool:
+    """Whether a prepared step is the one for these inputs."""
+    try:
+        return step.dtypes == [a.dtype for a in arguments] and step.shapes == [a.shape for a in arguments]
+    except AttributeError:
+        return False
 
-    def __init__(self, operator: Operator, bound: Bound) -> None:
-        functions, plan, extra = operator.forms.token_functions(bound.sizes, operator._batch(bound, True))
-        self.extra = {**extra, "compute": bound.compute.type}
-        step = functions["step"]
-        self.layout = operator._layout(plan, bound)
-        self.starter = functions["start"]
-        self.round = None if bound.dtype == bound.compute else bound.dtype
-        given = compared_inputs(operator.program)
-        self.casts = [a.dtype != bound.compute and name not in given for name, a in bound.arrays.items()]
-        self.compute = bound.compute
-        self.plain = not any(self.casts)
-        self.function: Callable[..., Any] = partial(step, **self.extra)
 
-    def prepare(self, arrays: Any) -> list[Any]:
-        """The inputs in the dtype of the computation."""
-        return [a.astype(self.compute) if cast else a for a, cast in zip(arrays, self.casts, strict=True)]
+def _kind(value: object) -> str:
+    """What was given instead of a state."""
+    return "nothing" if value is None else f"a {type(value).__name__}"
 
-    def start(self, kind: type[State], bound: Bound) -> State:
-        """The state before any token."""
-        arrays = list(bound.arrays.values())
-        return kind(0, tuple(self.starter(*arrays, **self.extra)), self.layout)
+
+def _again(
+    program: Program, backend: str, form: str, time: Extent | None, sizes: dict[str, int]
+) -> Operator:
+    """An operator from what it was made of: how copies and pickles come back."""
+    return Operator(program, backend=backend, form=form, time=time, sizes=sizes)

@@ -16,6 +16,31 @@ class Layout:
     shapes: tuple[tuple[int, ...], ...]
     dtype: str
 
+    def difference(self, wanted: Layout, time: str) -> str:
+        """What is wrong with a state of this layout where another is wanted."""
+        if (self.program, self.names, self.axes) != (wanted.program, wanted.names, wanted.axes):
+            mine, theirs = self.summary(), wanted.summary()
+            return f"The state belongs to {mine}; these inputs need that of {theirs}."
+        for name, axes, given, need in zip(self.names, self.axes, self.shapes, wanted.shapes, strict=True):
+            if given != need:
+                batches = [shape[: len(shape) - len(axes)] for shape in (given, need)]
+                shapes = f"State {name}[{', '.join(axes)}] has the shape {given}; these inputs need {need}"
+                if batches[0] == batches[1]:
+                    return f"{shapes}."
+                return (
+                    f"{shapes}: leading dimensions {batches[1]}, not {batches[0]}. The batch of a state is "
+                    f"that of the inputs it was made from; a step takes one token, without the axis {time}."
+                )
+        return (
+            f"The state is in {self.dtype}; these inputs compute in {wanted.dtype}. Cast the inputs, or "
+            "start from a state made from inputs of that dtype."
+        )
+
+    def summary(self) -> str:
+        """The program and its states: f (S1[d, e])."""
+        states = ", ".join(f"{n}[{', '.join(a)}]" for n, a in zip(self.names, self.axes, strict=True))
+        return f"{self.program} ({states or 'no states'})"
+
 
 class State(NamedTuple):
     """The states of a program after `position` tokens.
