@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from tensorc.ir import reads
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Shift, Stage, Value
+from tensorc.passes.stage_graph import Graph, GraphNode, Memory, Product, Shift, Stage, Value
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from tensorc.passes.emit import BODY
 from tensorc.passes.realise import Realiser, rule
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.solve import NotAffine, System, cycles, system
-from tensorc.passes.stages import GraphNode, Memory, Stage
+from tensorc.passes.stage_graph import GraphNode, Memory, Stage
 from tensorc.passes.terms import times
 from tensorc.plan import COLUMN, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Update, Why
 

@@ -31,7 +31,8 @@ from tensorc.passes.records import Log
 from tensorc.passes.recurrences import as_decays
 from tensorc.passes.recursion import recursion
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stages import Graph, StageBuilder, Tensor
+from tensorc.passes.stage_graph import Graph, Tensor
+from tensorc.passes.stages import StageBuilder
 from tensorc.passes.terms import Definition, Map, Sum, Term, extents_of, rename_term, scaled, times
 from tensorc.plan import Ref, Why, span_line
 from tensorc.printing import print_expr

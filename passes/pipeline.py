@@ -23,7 +23,7 @@ from tensorc.passes.parallel import Parallel
 from tensorc.passes.records import Log
 from tensorc.passes.recurrent import Recurrent
 from tensorc.passes.solve import NotAffine
-from tensorc.passes.stages import Graph
+from tensorc.passes.stage_graph import Graph
 from tensorc.passes.streams import streams
 from tensorc.plan import Plan, Step
 from tensorc.plan_io import step_expressions

@@ -14,7 +14,7 @@ from tensorc.ir import Expr, Extent, Index, Node, Program, Read, Size, rebuild, 
 from tensorc.passes.blockwise import Pass, node_inputs, schedule
 from tensorc.passes.emit import BODY, CONSTANT, SETUP, Emitter
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stages import Graph, GraphNode, Memory, Product, Shift, Stage, Tensor, Value
+from tensorc.passes.stage_graph import Graph, GraphNode, Memory, Product, Shift, Stage, Tensor, Value
 from tensorc.plan import COLUMN, HERE, ROW, Delay, Keep, Load, Loop, Plan, Ref, State, Step, Tail, Update, Why
 from tensorc.plan_io import step_inputs, step_outputs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorc.ir import Add, Call, Expr, Index, Mul, Read
 from tensorc.passes.realise import Realiser, rule
-from tensorc.passes.stages import Memory, Stage
+from tensorc.passes.stage_graph import Memory, Stage
 from tensorc.plan import Ref, Step, Update
 
 

@@ -14,7 +14,7 @@ import networkx as nx
 
 from tensorc.ir import Add, Const, Div, Expr, Index, Mul, Neg, Node, Read, rebuild, substitute, walk
 from tensorc.passes.blockwise import node_inputs
-from tensorc.passes.stages import Graph, GraphNode, Product, Shift, Stage, Value
+from tensorc.passes.stage_graph import Graph, GraphNode, Product, Shift, Stage, Value
 from tensorc.passes.terms import ONE, times
 from tensorc.plan import Ref
 

@@ -1,0 +1,103 @@
+"""The stage graph: one-token values and states, independent of the form.
+
+All values here have at most one token axis, labelled `TOKEN`. The chunkwise, recurrent and whole-sequence
+realisations start from this graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tensorc.ir import Expr, Extent
+from tensorc.passes.relation import Reading
+from tensorc.plan import Ref, Why
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A pointwise expression of one token (or of none); reads name values or tensors."""
+
+    out: Ref
+    expr: Expr
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A contraction of values of the same token."""
+
+    out: Ref
+    items: tuple[Ref, ...]
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A state: what is written to it at each token, its gates, and the direction."""
+
+    name: str
+    axes: tuple[str, ...]
+    writes: tuple[Ref, ...]
+    gates: tuple[tuple[Ref, bool], ...]
+    reverse: bool
+    total: bool = False
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """out = the state, as its token sees it, times the items.
+    A total is the state after the last token."""
+
+    out: Ref
+    state: Ref
+    items: tuple[Ref, ...]
+    reading: Reading
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """out = the source some tokens earlier (later, if `reverse`), 0 before the first: `lag` tokens, or as
+    many as a label of the result counts. The state holds the rows that are still needed, `depth` first."""
+
+    out: Ref
+    source: Ref
+    lag: int | str
+    state: Ref
+    reverse: bool
+    why: Why = field(default=Why(), compare=False)
+
+
+GraphNode: TypeAlias = Value | Product | Stage | Shift
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Where a tensor of the program lives: the value, and for each declared axis its axis there."""
+
+    value: str
+    positions: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Graph:
+    """The stage graph of a program: nodes in order, states by name, labels with their extents. `unknowns`
+    are values that depend on themselves: equations that use their own results."""
+
+    nodes: list[GraphNode] = field(default_factory=list)
+    memories: dict[str, Memory] = field(default_factory=dict)
+    extents: dict[str, Extent] = field(default_factory=dict)
+    axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    unknowns: set[str] = field(default_factory=set)
+    ascending: set[str] = field(default_factory=set)
+
+    def read(self, tensor: str, labels: tuple[str, ...]) -> Ref:
+        """A tensor of the program as a value: labels given in the order of its declaration."""
+        source = self.tensors[tensor]
+        axes = [""] * len(labels)
+        for position, label in zip(source.positions, labels, strict=True):
+            axes[position] = label
+        return Ref(source.value, tuple(axes))
