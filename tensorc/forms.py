@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tensorc.absence import no_time_axis, reads_later
 from tensorc.backends.numpy_base import ANY, Batch
 from tensorc.backends.numpy_names import Names
 from tensorc.backends.numpy_source import numpy_source, required_sizes
 from tensorc.cost import best_chunk, plan_time
 from tensorc.errors import FormError
 from tensorc.ir import Add, Extent, Node, Pow, Program, Reduce, Where, children, walk
+from tensorc.passes.absence import no_time_axis, reads_later
 from tensorc.passes.pipeline import (
     Graph,
     Log,

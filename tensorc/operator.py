@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensorc.backends.numpy_base import Batch
+from tensorc.backends.numpy_expr import compared_inputs
 from tensorc.binding import Bound, bind, signature
 from tensorc.errors import BackendError, FormError, TensorcError
 from tensorc.forms import Forms
@@ -258,7 +259,7 @@ class Operator:
         if step is None:
             functions, plan, extra = self.forms.token_functions(bound.sizes, self._batch(bound, True))
             layout = state_layout(self.program, plan, bound)
-            step = Step(self.program, bound, functions, extra, layout)
+            step = Step(bound, functions, extra, layout, compared_inputs(self.program))
             if len(self._steps) >= SEEN:
                 self._steps.clear()
             self._steps[key] = step

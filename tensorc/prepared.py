@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorc.backends.numpy_expr import compared_inputs
 from tensorc.state import Layout
 
 if TYPE_CHECKING:
@@ -35,11 +34,11 @@ class Step:
 
     def __init__(
         self,
-        program: Program,
         bound: Bound,
         functions: dict[str, Callable[..., Any]],
         sizes: dict[str, int],
         layout: Layout,
+        compared: frozenset[str],
     ) -> None:
         arrays = bound.arrays.values()
         self.shapes = [a.shape for a in arrays]
@@ -50,8 +49,8 @@ class Step:
         self.start = with_keywords(functions["start"], keywords)
         self.layout = layout
         self.round = None if bound.dtype == bound.compute else bound.dtype
-        given = compared_inputs(program)
-        self.casts = [a.dtype != bound.compute and name not in given for name, a in bound.arrays.items()]
+        # Inputs that conditions compare are passed as they are.
+        self.casts = [a.dtype != bound.compute and n not in compared for n, a in bound.arrays.items()]
         self.plain = not any(self.casts)
 
     def prepare(self, arrays: Any) -> list[Any]:
