@@ -22,7 +22,7 @@ from tensorc.ir import (
     rebuild,
     walk,
 )
-from tensorc.passes.order import Join, Leaf, Operand, Ordered, Tree, best_order
+from tensorc.passes.order import Join, Leaf, Operand, Ordered, Tree, best_order, postorder
 from tensorc.passes.relation import TOKEN
 from tensorc.plan import (
     COLUMN,
@@ -106,22 +106,37 @@ class Emitter:
 
         return best_order(operands, out, sizes, known=known if self.products else None)
 
-    def _emit(self, tree: Tree, items: list[Ref], why: Why, wanted: tuple[str, ...] = ()) -> Ref:
-        if isinstance(tree, Leaf):
-            ref = items[tree.operand]
-            if set(ref.axes) == tree.indices:
-                return ref
-            out = self.fresh([a for a in ref.axes if a in tree.indices])
-            return self.add(Contract(out, ref, None, why), [ref])
-        assert isinstance(tree, Join)
-        members = [items[k] for k in _leaves(tree)]
-        known = self._known(members, tree.indices)
-        if known is not None:
-            if set(known.axes) == tree.indices:
-                return known
-            summed = self.fresh([a for a in known.axes if a in tree.indices])
-            return self.add(Contract(summed, known, None, why), [known])
-        left, right = self._emit(tree.left, items, why), self._emit(tree.right, items, why)
+    def _emit(self, tree: Tree, items: list[Ref], why: Why, wanted: tuple[str, ...]) -> Ref:
+        """The steps of a tree; what is known already is not made again."""
+        done: list[Ref] = []
+        stack: list[tuple[Tree, bool]] = [(tree, False)]
+        while stack:
+            node, ready = stack.pop()
+            if isinstance(node, Leaf):
+                done.append(self._summed(items[node.operand], node.indices, why))
+                continue
+            assert isinstance(node, Join)
+            members = [items[k] for k in _leaves(node)]
+            if ready:
+                right = done.pop()
+                done.append(self._join(node, done.pop(), right, members, why, wanted if node is tree else ()))
+                continue
+            known = self._known(members, node.indices)
+            if known is not None:
+                done.append(self._summed(known, node.indices, why))
+            else:
+                stack += [(node, True), (node.right, False), (node.left, False)]
+        return done.pop()
+
+    def _summed(self, ref: Ref, kept: frozenset[str], why: Why) -> Ref:
+        if set(ref.axes) == kept:
+            return ref
+        out = self.fresh([a for a in ref.axes if a in kept])
+        return self.add(Contract(out, ref, None, why), [ref])
+
+    def _join(
+        self, tree: Join, left: Ref, right: Ref, members: list[Ref], why: Why, wanted: tuple[str, ...]
+    ) -> Ref:
         axes = _result_axes(left, right, tree.indices)
         if set(wanted) == set(axes) and _natural(left, right, wanted):
             axes = wanted
@@ -234,10 +249,7 @@ def _order(*nodes: Node) -> tuple[str, ...]:
 
 
 def _leaves(tree: Tree) -> list[int]:
-    if isinstance(tree, Leaf):
-        return [tree.operand]
-    assert isinstance(tree, Join)
-    return _leaves(tree.left) + _leaves(tree.right)
+    return [node.operand for node in postorder(tree) if isinstance(node, Leaf)]
 
 
 def _key(items: Sequence[Ref]) -> tuple[object, list[str]]:

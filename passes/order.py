@@ -249,6 +249,21 @@ class Search:
         return None if chosen is None else self.join(*chosen, need)
 
 
+def postorder(tree: Tree) -> list[Tree]:
+    """Every part of a tree, each after those it is made of, the left ones first. Trees of many operands
+    are too deep for recursion."""
+    found: list[Tree] = []
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        found.append(node)
+        if isinstance(node, Join):
+            stack += [node.left, node.right]
+        elif isinstance(node, Carry):
+            stack.append(node.part)
+    return found[::-1]
+
+
 def bits(mask: int) -> list[int]:
     """The positions of the bits of a mask."""
     found = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tensorc.ir import Index, Node, free_indices, substitute
 from tensorc.passes.chains import LinearTerm, NoScan
-from tensorc.passes.order import LONG, Carry, Join, Leaf, Operand, Tree, best_order
+from tensorc.passes.order import LONG, Carry, Join, Leaf, Operand, Tree, best_order, postorder
 from tensorc.passes.relation import TOKEN, Reading, Scan
 from tensorc.passes.stage_graph import Stage
 from tensorc.passes.values import ValueBuilder
@@ -79,12 +79,19 @@ class StageBuilder(ValueBuilder):
         return self.value(one, self.why).relabel({TOKEN: token})
 
     def _build(self, tree: Tree, refs: list[Ref]) -> _Open | _Closed:
-        if isinstance(tree, Leaf):
-            return self._vanish(_Closed([refs[tree.operand]]), tree.indices)
-        if isinstance(tree, Carry):
-            return self._carry(tree, refs)
+        done: list[_Open | _Closed] = []
+        for node in postorder(tree):
+            if isinstance(node, Leaf):
+                done.append(self._vanish(_Closed([refs[node.operand]]), node.indices))
+            elif isinstance(node, Carry):
+                done.append(self._carry(node, done.pop()))
+            else:
+                right = done.pop()
+                done.append(self._join(node, done.pop(), right))
+        return done.pop()
+
+    def _join(self, tree: Join, left: _Open | _Closed, right: _Open | _Closed) -> _Open | _Closed:
         self._check(tree)
-        left, right = self._build(tree.left, refs), self._build(tree.right, refs)
         if isinstance(left, _Open) and isinstance(right, _Open):
             # Two states meet: the one that is smaller where it is cut becomes a value.
             if _least(left)[0] <= _least(right)[0]:
@@ -125,8 +132,7 @@ class StageBuilder(ValueBuilder):
         self.graph.nodes.append(Stage(out, state, (), Reading(False), self.why))
         return _Closed([out, *rest])
 
-    def _carry(self, tree: Carry, refs: list[Ref]) -> _Open | _Closed:
-        part = self._build(tree.part, refs)
+    def _carry(self, tree: Carry, part: _Open | _Closed) -> _Open | _Closed:
         if isinstance(part, _Open):
             part = self._close(part)
         writes = part.items
