@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import linecache
+import os
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-VERSION = "0.1.0"
+from tensorc import __version__ as VERSION
 
 
 @cache
@@ -27,17 +29,36 @@ def load(source: str) -> dict[str, Callable[..., Any]]:
 
 
 def _write(source: str) -> str:
-    """The file of a source in the cache directory; where that cannot be written, a name alone."""
-    from platformdirs import user_cache_dir
+    """The file of a source in the cache directory; where that cannot be written, a name alone.
 
+    The file is there to be read, by people and debuggers: what runs is the text in memory. It appears at
+    once and whole, so that several processes may write it at the same time.
+    """
     digest = hashlib.sha256(f"{VERSION}\n{source}".encode()).hexdigest()[:24]
-    path = Path(user_cache_dir("tensorc")) / VERSION / f"{digest}.py"
     try:
+        path = cache_directory() / f"{digest}.py"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{id(source)}.tmp")
-            partial.write_text(source, encoding="utf-8")
-            partial.replace(path)
-    except OSError:
+            _replace(path, source)
+    except (OSError, RuntimeError):  # read-only, full, no home directory
         return f"<tensorc {digest}>"
     return str(path)
+
+
+def cache_directory() -> Path:
+    """Where generated source is kept: one folder a version, in the user's cache directory."""
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("tensorc")) / VERSION
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one go: under another name first."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise
