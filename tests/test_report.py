@@ -104,7 +104,7 @@ def test_a_form_that_does_not_exist_is_refused_with_the_reason() -> None:
     found = report("tensor_attention")
     assert "recurrent" not in found.forms
     (refusal,) = [r for r in found.refused if r.rule == "recurrent form"]
-    assert "later" in refusal.reason and "j <= i" in refusal.change
+    assert "reads k[l, a] for l > i" in refusal.reason and "l <= i" in refusal.change
     text = str(found)
     assert "recurrent form" in text and "not causal, l: k[l, a] is read for l > i (line 4)" in text
 
