@@ -22,7 +22,7 @@ from tensorc.ir import (
     rebuild,
     walk,
 )
-from tensorc.passes.order import Join, Leaf, Operand, Ordered, Tree, best_order, postorder
+from tensorc.passes.order import MEMBERS, Join, Leaf, Operand, Ordered, Tree, best_order, postorder
 from tensorc.passes.relation import TOKEN
 from tensorc.plan import (
     COLUMN,
@@ -109,6 +109,7 @@ class Emitter:
     def _emit(self, tree: Tree, items: list[Ref], why: Why, wanted: tuple[str, ...]) -> Ref:
         """The steps of a tree; what is known already is not made again."""
         done: list[Ref] = []
+        leaves = _leaves(tree)
         stack: list[tuple[Tree, bool]] = [(tree, False)]
         while stack:
             node, ready = stack.pop()
@@ -116,12 +117,12 @@ class Emitter:
                 done.append(self._summed(items[node.operand], node.indices, why))
                 continue
             assert isinstance(node, Join)
-            members = [items[k] for k in _leaves(node)]
+            members = [items[k] for k in leaves[id(node)]]
             if ready:
                 right = done.pop()
                 done.append(self._join(node, done.pop(), right, members, why, wanted if node is tree else ()))
                 continue
-            known = self._known(members, node.indices)
+            known = self._known(members, node.indices) if members else None
             if known is not None:
                 done.append(self._summed(known, node.indices, why))
             else:
@@ -142,6 +143,8 @@ class Emitter:
             axes = wanted
         out = self.fresh(axes)
         result = self.add(Contract(out, left, right, why), [left, right])
+        if not members:
+            return result
         key, labels = _key(members)
         numbers = tuple(labels.index(a) for a in result.axes)
         self.products.setdefault(key, []).append((result.value, numbers))
@@ -248,8 +251,17 @@ def _order(*nodes: Node) -> tuple[str, ...]:
     return tuple(dict.fromkeys(met))
 
 
-def _leaves(tree: Tree) -> list[int]:
-    return [node.operand for node in postorder(tree) if isinstance(node, Leaf)]
+def _leaves(tree: Tree) -> dict[int, list[int]]:
+    """The operands of every part of a tree, by the part's identity; none of those with many."""
+    found: dict[int, list[int]] = {}
+    for node in postorder(tree):
+        if isinstance(node, Leaf):
+            found[id(node)] = [node.operand]
+        elif isinstance(node, Join):
+            left, right = found[id(node.left)], found[id(node.right)]
+            few = left and right and len(left) + len(right) <= MEMBERS
+            found[id(node)] = left + right if few else []
+    return found
 
 
 def _key(items: Sequence[Ref]) -> tuple[object, list[str]]:
