@@ -19,6 +19,7 @@ LONG = 2**40  # a sequence so long that every term with fewer tokens is cheaper
 STATE = 2**240  # multiply-adds count before the elements of states
 EXACT_ALL = 8
 EXACT_CONNECTED = 12
+MEMBERS = 32  # larger products are not looked up among the known ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,18 @@ class Ordered:
 @dataclass(frozen=True, slots=True)
 class Part:
     """Some operands contracted: the bits of the indices that are left, the cost so far, the tree, and the
-    operands in it. `scan`: the part is a relation on its own."""
+    operands in it (not told of more than `MEMBERS`). `scan`: the part is a relation on its own."""
 
     mask: int
     cost: int
     tree: Tree
-    operands: tuple[int, ...]
+    operands: tuple[int, ...] | None
     scan: Scan | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one operand."""
+        return isinstance(self.tree, Leaf)
 
 
 def best_order(
@@ -178,27 +184,30 @@ class Search:
         """The cost of joining two parts, where `need` is needed outside of both."""
         for part, other in ((a, b), (b, a)):
             if other.scan is not None:
-                found = self.carry(part.mask, len(part.operands) == 1, other.scan, need)
+                found = self.carry(part.mask, part.alone, other.scan, need)
                 if found is not None:
                     return found[1]
         return self.size(a.mask | b.mask) * STATE
 
     def join(self, a: Part, b: Part, need: int) -> Part:
         """Two parts contracted, where `need` is needed outside of both."""
-        members = tuple(sorted(a.operands + b.operands))
+        members = None
+        if a.operands and b.operands and len(a.operands) + len(b.operands) <= MEMBERS:
+            members = tuple(sorted(a.operands + b.operands))
         kept = (a.mask | b.mask) & need
         indices = self.indices(kept)
         tree, step = self._joined(a, b, need, indices)
-        free = self.known is not None and self.known(list(members), indices)
+        free = self.known is not None and members is not None and self.known(list(members), indices)
         return Part(kept, 0 if free else a.cost + b.cost + step, tree, members)
 
     def _joined(self, a: Part, b: Part, need: int, kept: frozenset[str]) -> tuple[Tree, int]:
         for part, other in ((a, b), (b, a)):
             if other.scan is not None:
-                found = self.carry(part.mask, len(part.operands) == 1, other.scan, need)
+                found = self.carry(part.mask, part.alone, other.scan, need)
                 if found is not None:
                     state = self.indices(found[0])
-                    return Carry(part.tree, other.operands[0], other.scan, state, kept), found[1]
+                    assert isinstance(other.tree, Leaf)
+                    return Carry(part.tree, other.tree.operand, other.scan, state, kept), found[1]
         return Join(a.tree, b.tree, kept), self.size(a.mask | b.mask) * STATE
 
     # -- the exact search ----------------------------------------------------------------------------
