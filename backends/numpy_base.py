@@ -54,6 +54,7 @@ class BasePrinter:
         self.extents = dict(plan.extents)
         self.printer = ExprPrinter(self._name, self._position, self.size, self._batched)
         self.equation = ""
+        self.numbers: dict[str, int] = {}  # the lines of the equations
         self.running: set[str] = set()
         self.cast: set[str] = set()  # inputs that have the dtype of the computation from here on
         for output, ref in plan.outputs:
@@ -139,7 +140,8 @@ class BasePrinter:
         why = step.why
         if why.equation and self.equation not in (why.equation, EVERY):
             self.equation = why.equation
-            line = f"line {why.line}: " if why.line else ""
+            number = self.numbers.get(why.equation, why.line)
+            line = f"line {number}: " if number else ""
             self.line(f"# {line}{why.equation}")
 
 

@@ -11,6 +11,7 @@ from tensorc.backends.numpy_names import Names
 from tensorc.backends.numpy_steps import StepPrinter, given_values
 from tensorc.ir import Extent, Program
 from tensorc.plan import Load, Plan
+from tensorc.printing import print_equation
 
 
 class HeadWriter:
@@ -24,6 +25,7 @@ class HeadWriter:
         loaded = frozenset(s.out.value for s in (*steps, *plan.epilogue) if isinstance(s, Load))
         self.printer.raw = given_values([*steps, *plan.epilogue]) & loaded
         self.printer.given = compared_inputs(program)
+        self.printer.numbers = {print_equation(e): e.span.line for e in program.equations if e.span}
         self.lines = self.printer.lines
 
     def line(self, text: str = "", depth: int = 1) -> None:
