@@ -33,12 +33,14 @@ from tensorc.sampling import roles
 
 MOST_BITS = 100_000
 _CAP = 1 << 40
-INTEGER, DYADIC, RATIONAL = 0, 1, 2
+INTEGER, SHARED, RATIONAL = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """Bits of a number, and its kind: an integer, one over a power of two, or any fraction."""
+    """Bits of a number, and its kind: an integer, a fraction whose denominator divides the longest one of
+    its kind (powers of a few numbers), or any fraction. Sums of the last have the product of all
+    denominators."""
 
     bits: int
     kind: int = INTEGER
@@ -52,7 +54,7 @@ def longest(program: Program, sizes: Mapping[str, int]) -> int:
     300
     """
     parts = roles(program)
-    tensors = {d.name: Length(3, RATIONAL if parts[d.name][0] == "gate" else INTEGER) for d in program.inputs}
+    tensors = {d.name: Length(3, SHARED if parts[d.name][0] == "gate" else INTEGER) for d in program.inputs}
     rounds = max([1, *sizes.values()])
     for group, cyclic in ordered(program):
         for _ in range(min(rounds, 64) if cyclic else 1):
@@ -107,16 +109,16 @@ def _combine(node: Node, values: list[Length], sizes: Mapping[str, int]) -> Leng
             longer = bits[0] * max(1, int(abs(power)))
             return Length(min(LARGEST_EXPONENT, longer), RATIONAL if power < 0 else kind)
         case Pow():
-            return Length(min(LARGEST_EXPONENT, bits[0] << min(bits[1], 20)), RATIONAL)
+            return Length(min(LARGEST_EXPONENT, bits[0] << min(bits[1], 20)), max(kind, SHARED))
         case Call(function="exp"):
-            return Length(min(LARGEST_EXPONENT, 1 << min(bits[0], 20)), DYADIC)
+            return Length(min(LARGEST_EXPONENT, 1 << min(bits[0], 20)), SHARED)
         case Call(function="abs" | "sign" | "relu" | "maximum" | "minimum"):
             return Length(max(bits), kind)
         case Call() | Compare():
             return Length(4)
         case Softmax():
             # Over one denominator along a row, so that sums of a row are no longer.
-            return Length(2 * min(LARGEST_EXPONENT, 1 << min(bits[-1], 20)), DYADIC)
+            return Length(2 * min(LARGEST_EXPONENT, 1 << min(bits[-1], 20)), SHARED)
         case Reduce():
             return _reduced(node, values[-1], sizes)
     return Length(max(bits), kind)
