@@ -36,7 +36,8 @@ def delayed(step: Delay, get: Get, row: str) -> Array:
 def _first(array: Array, after: int) -> Array:
     """The first of the axis that has `after` axes behind it; an array even without axes."""
     where: tuple[Any, ...] = (..., 0, *(slice(None),) * after)
-    return array[where]
+    first: Array = array[where]
+    return first
 
 
 def tail(step: Tail, get: Get, row: str) -> Array:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from tensorc.compiler import BACKENDS, LATER
-from tensorc.errors import BackendError, FormError, TensorcError, VerificationError
+from tensorc.errors import BackendError, TensorcError, VerificationError
 from tensorc.exact import ResampleNeeded
 from tensorc.operator import Operator
-from tensorc.verify_axis import causal_axis, leaking
+from tensorc.verify_axis import CAUSALITY, causal_axis, leaking, require_causal
 from tensorc.verify_cases import Ascending, Case, cases
 from tensorc.verify_compare import CompareResult, compare
 from tensorc.verify_digits import MOST_BITS, longest
@@ -30,7 +30,7 @@ from tensorc.verify_source import Gold, Sources, gold_for, source_difference
 
 __all__ = ["CompareResult", "Counterexample", "VerifyResult", "compare", "verify"]
 
-EXACTLY, SOURCE, CAUSALITY = "exact numbers", "generated source", "causality"
+EXACTLY, SOURCE = "exact numbers", "generated source"
 LONGEST_SECONDS = 15.0  # where no limit is given: nobody waits for a hostile program
 _DOUBLE: np.dtype[Any] = np.dtype(np.float64)
 _SINGLE: np.dtype[Any] = np.dtype(np.float32)
@@ -63,7 +63,7 @@ def verify(
     work.sources()
     result = work.result()
     if causal:
-        _require_causal(operator, result)
+        require_causal(result)
     return result
 
 
@@ -78,21 +78,6 @@ def _backends(operator: Operator, backends: Sequence[str] | str | None) -> tuple
         if name not in BACKENDS:
             raise BackendError(f"No backend {name!r}. {there_are}")
     return names
-
-
-def _require_causal(operator: Operator, result: VerifyResult) -> None:
-    if not result.causal and CAUSALITY not in result.not_reached:
-        raise FormError(
-            f"{operator.program.name} has no time axis along which an output could be causal. "
-            'Name it: compile(..., time="n").'
-        )
-    for name, leak in result.causal.items():
-        if leak is not True:
-            raise VerificationError(
-                f"{name} is not causal: {leak}.\n\n{str(operator.program).rstrip()}\n\n"
-                "A domain must leave out every later token, as j <= i does.",
-                result,
-            )
 
 
 class _Clock:

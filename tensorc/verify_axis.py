@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tensorc.causality import causality
-from tensorc.errors import TensorcError
+from tensorc.errors import FormError, TensorcError, VerificationError
 from tensorc.ir import Extent, Program
 from tensorc.verify_causal import Leak, leaks
 from tensorc.verify_digits import MOST_BITS, longest
+from tensorc.verify_result import VerifyResult
 from tensorc.verify_sizes import MOST_WORK, Work, fit, least_sizes
 
+CAUSALITY = "causality"  # what a result calls it
 TOKENS = (5, 3, 2)
 MORE_TOKENS = 9  # where the equations say that a token leaks, but none of five did
 
@@ -65,3 +67,19 @@ def _verdict(read: bool | str | None, seen: Leak | None, stream: bool) -> bool |
     if seen is None:
         return f"{read}; no change was seen" if read and stream else True
     return f"{read}; {seen}" if read else str(seen)
+
+
+def require_causal(result: VerifyResult) -> None:
+    """Raise for an output that is not causal, or where there is no axis to be causal along."""
+    if not result.causal and CAUSALITY not in result.not_reached:
+        raise FormError(
+            f"{result.name} has no time axis along which an output could be causal. "
+            'Name it: compile(..., time="n").'
+        )
+    for name, leak in result.causal.items():
+        if leak is not True:
+            raise VerificationError(
+                f"{name} is not causal: {leak}.\n\n{result.program}\n\n"
+                "A domain must leave out every later token, as j <= i does.",
+                result,
+            )
