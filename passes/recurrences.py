@@ -44,10 +44,9 @@ def _rewritten(equation: Equation, time: Extent, log: Log) -> Equation:
     if equation.target not in reads(equation.body):
         return equation
     axes = [k for k, b in enumerate(equation.left) if b.extent == time]
-    lags = {
-        _lag(n, equation) for n in walk(equation.body) if isinstance(n, Read) and n.tensor == equation.target
-    }
-    if len(axes) != 1 or len(lags) != 1 or None in lags:
+    own = [n for n in walk(equation.body) if isinstance(n, Read) and n.tensor == equation.target]
+    lags = {_lag(read, equation, axes[0]) for read in own} if len(axes) == 1 else set()
+    if len(lags) != 1 or None in lags:
         return equation
     (lag,) = lags
     found = _linear(equation.body, equation.target)
@@ -59,17 +58,15 @@ def _rewritten(equation: Equation, time: Extent, log: Log) -> Equation:
     return replace(equation, body=_scan(equation, equation.left[axes[0]], lag, found))
 
 
-def _lag(read: Read, equation: Equation) -> int | None:
-    """-1 or 1 if the equation reads its own neighbour at the same features; else None."""
-    lag = None
-    for bind, subscript in zip(equation.left, read.subscripts, strict=True):
-        if subscript == Index(bind.name):
-            continue
-        found = affine(subscript)
-        if lag is not None or found is None or found[0] != {bind.name: 1} or found[1] not in (-1, 1):
-            return None
-        lag = found[1]
-    return lag
+def _lag(read: Read, equation: Equation, axis: int) -> int | None:
+    """-1 or 1 if the equation reads its own neighbour along an axis, at the same features; else None."""
+    names = [b.name for b in equation.left]
+    if any(s != Index(n) for k, (n, s) in enumerate(zip(names, read.subscripts, strict=True)) if k != axis):
+        return None
+    found = affine(read.subscripts[axis])
+    if found is None or found[0] != {names[axis]: 1} or found[1] not in (-1, 1):
+        return None
+    return found[1]
 
 
 def _linear(expr: Expr, target: str) -> Linear | None:

@@ -19,6 +19,9 @@ from tensorc.passes.terms import ONE, times
 from tensorc.plan import Ref
 
 
+LARGEST = 64  # values of a cycle that are written as one system
+
+
 class NotAffine(Exception):
     """A self-reference that is no linear system of one unknown: why not."""
 
@@ -46,6 +49,8 @@ def cycles(graph: Graph, nodes: dict[str, GraphNode]) -> list[frozenset[str]]:
 
 def system(graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> System:
     """The linear system of a cycle; `NotAffine` if it is none."""
+    if len(cycle) > LARGEST:
+        raise NotAffine(f"there are {len(cycle)} equations and states in a cycle")
     stages = [n for v in sorted(cycle) if isinstance(n := nodes[v], Stage)]
     if any(isinstance(nodes[v], Shift) for v in cycle):
         raise NotAffine("it is read at a fixed distance, one token after the other")
