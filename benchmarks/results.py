@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks.figure import Figure
 
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 HEADINGS = ("", "ours", "by hand", "unit", "ratio", "of minima", "bound", "met")
 
 
@@ -71,7 +72,7 @@ def show(console: Console, group: str, figures: list[Figure]) -> None:
 
 
 def markdown(figures: list[Figure], machine: dict[str, Any]) -> str:
-    """All figures as one Markdown table under a line that names the machine."""
+    """Figures as one Markdown table under a line that names the machine."""
     named = ", ".join(f"{key} {value}" for key, value in machine.items())
     lines = [f"Medians, minima in parentheses. {named}.", "", "| " + " | ".join(HEADINGS) + " |"]
     lines.append("|" + " --- |" * len(HEADINGS))
@@ -86,3 +87,12 @@ def save(figures: list[Figure], stem: Path) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".json").write_text(json.dumps(data, indent=2) + "\n")
     stem.with_suffix(".md").write_text(markdown(figures, machine))
+
+
+def update_page(page: Path, figures: list[Figure]) -> None:
+    """Replace the table between the marks of a page; of the programs' compile times only the longest."""
+    slowest = max((f for f in figures if f.group == "source"), key=lambda f: f.value, default=None)
+    chosen = [f for f in figures if f.group != "source" or f is slowest]
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{markdown(chosen, environment())}{END}{after}")

@@ -77,3 +77,24 @@ def test_saved_results_name_the_machine_and_every_figure(tmp_path: Path) -> None
     table = (tmp_path / "new" / "run.md").read_text().splitlines()
     assert table[2].count("|") == table[3].count("|") == table[4].count("|") == table[5].count("|") == 9
     assert "one / by hand" in table[4] and "0.50" in table[4] and table[5].endswith("| NO |")
+
+
+def test_the_table_of_a_page_is_replaced(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    figures = [
+        alone("source", "quick one", "ms", Sample((0.01,)), bound=100),
+        alone("source", "slow one", "ms", Sample((0.02,)), bound=100),
+        alone("import", "import", "ms", Sample((0.03,)), bound=250),
+    ]
+    results.update_page(page, figures)
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert "slow one" in text and "quick one" not in text and "| import |" in text
+    results.update_page(page, figures)
+    assert page.read_text() == text
+
+
+def test_the_readme_has_a_place_for_the_figures() -> None:
+    text = (Path(results.__file__).parents[1] / "README.md").read_text()
+    assert text.count(results.BEGIN) == text.count(results.END) == 1
