@@ -18,7 +18,6 @@ from tensorc.passes.stage_graph import Graph, GraphNode, Product, Shift, Stage, 
 from tensorc.passes.terms import ONE, times
 from tensorc.plan import Ref
 
-
 LARGEST = 64  # values of a cycle that are written as one system
 
 
