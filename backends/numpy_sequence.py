@@ -17,10 +17,13 @@ class SequenceWriter(HeadWriter):
     def whole(self) -> list[str]:
         """The parallel and chunkwise forms."""
         keywords = self._keywords(None)
-        streams = bool(self.plan.loops)
-        if streams:
-            keywords += ["state=None", "position=0", f"chunk={self.plan.chunk}"]
+        if self._streams():
+            keywords += ["state=None", "position=0"]
+        if self.plan.loops:
+            keywords.append(f"chunk={self.plan.chunk}")
         self._signature(self.names.function, [], [*keywords, "dtype=None"])
+        how = ", chunk by chunk: the outputs, and the states after it" if self.plan.loops else " at once"
+        self.line(f'"""The whole sequence{how}."""')
         self._prepare(None)
         self._dtypes()
         for k, loop in enumerate(self.plan.loops):
@@ -56,7 +59,7 @@ class SequenceWriter(HeadWriter):
         for k, state in enumerate(loop.states):
             name = self.printer.state(state)
             shape = self._state_shape(state.axes)
-            if loop.reverse or len(self.plan.loops) > 1:
+            if not self._streams():
                 self.line(f"{name} = np.zeros({shape}, compute)")
             else:
                 self.line(f"{name} = _state(state and state[{number + k}], {shape}, compute)")
@@ -92,22 +95,24 @@ class SequenceWriter(HeadWriter):
         printer.block(loop.body)
         text = "\n".join(self.lines[at:])
         if re.search(r"\brows\b", text):
-            order = (
-                "np.arange(position + stop - 1, position + start - 1, -1)"
-                if loop.reverse
-                else "np.arange(position + start, position + stop)"
-            )
-            self.lines.insert(at, "        " + f"rows = {order}")
+            first = "position + " if self._streams() else ""
+            order = f"{first}start, {first}stop"
+            if loop.reverse:
+                order = "stop - 1, start - 1, -1"
+            self.lines.insert(at, f"        rows = np.arange({order})")
         if re.search(r"\blength\b", text):
             self.lines.insert(at, "        length = stop - start")
         printer.depth = 1
+
+    def _streams(self) -> bool:
+        """Whether the function continues from states and returns them: one loop from the start."""
+        return len(self.plan.loops) == 1 and not self.plan.loops[0].reverse
 
     def _return(self) -> None:
         results = [self._result(o.name) for o in self.program.outputs]
         states = [self.names.value(s.name) for s in self.plan.states]
         if self.plan.loops:
-            single = len(self.plan.loops) == 1 and not self.plan.loops[0].reverse
-            self.line(f"return {tuple_text(results)}, {tuple_text(states if single else [])}")
+            self.line(f"return {tuple_text(results)}, {tuple_text(states if self._streams() else [])}")
         else:
             self.line(f"return {tuple_text(results)}")
 

@@ -70,7 +70,8 @@ def _future(length, strict, features, dtype):
     return bias
 
 
-def both_ways(q, k, v, g, *, state=None, position=0, chunk=64, dtype=None):
+def both_ways(q, k, v, g, *, chunk=64, dtype=None):
+    """The whole sequence, chunk by chunk: the outputs, and the states after it."""
     n = q.shape[-2]
     d = q.shape[-1]
     e = v.shape[-1]

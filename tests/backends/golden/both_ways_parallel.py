@@ -76,6 +76,7 @@ def _cast(x, dtype):
 
 
 def both_ways(q, k, v, g, *, dtype=None):
+    """The whole sequence at once."""
     n = q.shape[-2]
     dtype, compute = _dtypes(dtype, q, k, v, g)
     q = q.astype(compute, copy=False)

@@ -40,6 +40,7 @@ def _triangular(matrix, right, columns):
 
 
 def delta_rule(q, k, v, beta, *, state=None, position=0, chunk=64, dtype=None):
+    """The whole sequence, chunk by chunk: the outputs, and the states after it."""
     n = q.shape[-2]
     d = q.shape[-1]
     e = v.shape[-1]

@@ -22,6 +22,7 @@ def _cast(x, dtype):
 
 
 def delta_rule(q, k, v, beta, *, dtype=None):
+    """The whole sequence at once."""
     n = q.shape[-2]
     e = v.shape[-1]
     batch = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2], beta.shape[:-1])

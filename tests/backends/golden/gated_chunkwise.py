@@ -81,6 +81,7 @@ def _future(length, strict, features, dtype):
 
 
 def gated(q, k, v, g, *, state=None, position=0, chunk=64, dtype=None):
+    """The whole sequence, chunk by chunk: the outputs, and the states after it."""
     n = q.shape[-2]
     d = q.shape[-1]
     e = v.shape[-1]

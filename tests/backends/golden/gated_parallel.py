@@ -81,6 +81,7 @@ def _cast(x, dtype):
 
 
 def gated(q, k, v, g, *, dtype=None):
+    """The whole sequence at once."""
     n = q.shape[-2]
     dtype, compute = _dtypes(dtype, q, k, v, g)
     q = q.astype(compute, copy=False)

@@ -22,6 +22,7 @@ def _cast(x, dtype):
 
 
 def hla2(q, k, v, *, dtype=None):
+    """The whole sequence at once."""
     n = q.shape[-2]
     dtype, compute = _dtypes(dtype, q, k, v)
     q = q.astype(compute, copy=False)

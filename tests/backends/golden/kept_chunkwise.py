@@ -21,6 +21,7 @@ def _state(state, shape, dtype):
 
 
 def kept(q, k, v, keep, *, state=None, position=0, chunk=64, dtype=None):
+    """The whole sequence, chunk by chunk: the outputs, and the states after it."""
     n = q.shape[-2]
     d = q.shape[-1]
     e = v.shape[-1]

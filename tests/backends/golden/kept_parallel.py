@@ -21,6 +21,7 @@ def _cast(x, dtype):
 
 
 def kept(q, k, v, keep, *, dtype=None):
+    """The whole sequence at once."""
     n = q.shape[-2]
     dtype, compute = _dtypes(dtype, q, k, v, keep)
     q = q.astype(compute, copy=False)

@@ -38,6 +38,7 @@ def _cast(x, dtype):
 
 
 def mpo(x, A, B, C, *, dtype=None):
+    """The whole sequence at once."""
     dtype, compute = _dtypes(dtype, x, A, B, C)
     x = x.astype(compute, copy=False)
     A = A.astype(compute, copy=False)

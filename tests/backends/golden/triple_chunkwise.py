@@ -49,6 +49,7 @@ def _scan(x, gate, state, axis):
 
 
 def triple(q, k1, k2, v1, v2, *, state=None, position=0, chunk=64, dtype=None):
+    """The whole sequence, chunk by chunk: the outputs, and the states after it."""
     n = q.shape[-2]
     d = q.shape[-1]
     e = v1.shape[-1]

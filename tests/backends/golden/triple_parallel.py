@@ -33,6 +33,7 @@ def _cast(x, dtype):
 
 
 def triple(q, k1, k2, v1, v2, *, dtype=None):
+    """The whole sequence at once."""
     n = q.shape[-2]
     dtype, compute = _dtypes(dtype, q, k1, k2, v1, v2)
     q = q.astype(compute, copy=False)
