@@ -19,10 +19,11 @@ class SequenceWriter(HeadWriter):
         keywords = self._keywords(None)
         if self._streams():
             keywords += ["state=None", "position=0"]
-        if self.plan.loops:
+        if self.plan.form == "chunkwise":
             keywords.append(f"chunk={self.plan.chunk}")
         self._signature(self.names.function, [], [*keywords, "dtype=None"])
-        how = ", chunk by chunk: the outputs, and the states after it" if self.plan.loops else " at once"
+        chunks = self.plan.form == "chunkwise"
+        how = ", chunk by chunk: the outputs, and the states after it" if chunks else " at once"
         self.line(f'"""The whole sequence{how}."""')
         self._prepare(None)
         self._dtypes()
@@ -111,7 +112,7 @@ class SequenceWriter(HeadWriter):
     def _return(self) -> None:
         results = [self._result(o.name) for o in self.program.outputs]
         states = [self.names.value(s.name) for s in self.plan.states]
-        if self.plan.loops:
+        if self.plan.form == "chunkwise":
             self.line(f"return {tuple_text(results)}, {tuple_text(states if self._streams() else [])}")
         else:
             self.line(f"return {tuple_text(results)}")

@@ -33,6 +33,9 @@ def no_time_axis(program: Program, form: str) -> NotLinear:
     from tensorc.passes.streams import streams
 
     several = [str(extent) for extent in streams(program)]
+    if len(several) == 1:
+        reason = f"its tokens would run along {several[0]}, a product of sizes"
+        return NotLinear(reason, "give that axis one name in the signature", None)
     if several:
         names = f"{', '.join(several[:-1])} and {several[-1]}"
         change = f"choose: compile(..., time={several[0]!r})"

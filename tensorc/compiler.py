@@ -138,7 +138,9 @@ def _time(program: Program, time: str | None) -> Extent | None:
 
     if time is None:
         found = streams(program)
-        return found[0] if len(found) == 1 else None
+        # A stream is one size: tokens come one by one, not in products of sizes.
+        single = len(found) == 1 and found[0] == Extent(1, found[0].names[:1])
+        return found[0] if single else None
     known = program.sizes()
     if time not in known:
         raise FormError(f"No size {time!r} for the time axis. The sizes are {', '.join(known)}.")
