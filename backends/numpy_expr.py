@@ -105,7 +105,7 @@ class ExprPrinter:
 
         match node:
             case Const(value=value):
-                return number(value)
+                return str(value) if given and isinstance(value, int) else number(value)
             case Size(name=name):
                 text = self.extent(Extent(1, (name,)))
                 return text if given else f"compute({text})"
