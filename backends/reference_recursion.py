@@ -168,7 +168,8 @@ def lag_range(evaluator: Evaluator, use: Use, written: int, read: int) -> tuple[
         inside = (other >= 0) & (other < length)
         for mask in allowed:
             inside = inside & mask
-        lag = np.broadcast_to(other - own, inside.shape)[inside]
+        shape = np.broadcast_shapes(own.shape, inside.shape)
+        lag = np.broadcast_to(other - own, shape)[np.broadcast_to(inside, shape)]
         if lag.size:
             found += [int(lag.min()), int(lag.max())]
     return (min(found), max(found)) if found else None
