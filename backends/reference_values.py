@@ -183,9 +183,7 @@ def _dense(
             rows.append(_dense(numbers, some, where, bound, inner))
         axis = len(batch) + rows[0].indices.index(index)
         shapes = np.broadcast_shapes(*(row.array.shape for row in rows))
-        return Value(
-            rows[0].indices, np.concatenate([np.broadcast_to(r.array, shapes) for r in rows], axis)
-        )
+        return Value(rows[0].indices, np.concatenate([np.broadcast_to(r.array, shapes) for r in rows], axis))
     product = plain(multiply(numbers, [plain(factor) for factor in factors]))
     return reduce(numbers, "sum", product, masks, bound, env)
 
