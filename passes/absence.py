@@ -7,7 +7,8 @@ from tensorc.passes.linear import NotLinear
 
 
 def reads_later(program: Program, time: Extent) -> NotLinear | None:
-    """The first read of a later token that reaches an output; None where there is none."""
+    """The first read of a later token that reaches an output, or an output that is a total over all tokens;
+    None where there is neither."""
     from tensorc.causality import leaks
     from tensorc.differences import TooLarge
 
@@ -17,7 +18,11 @@ def reads_later(program: Program, time: Extent) -> NotLinear | None:
         return None
     leak = next((leak for leak in found.values() if leak is not None and leak.here is not None), None)
     if leak is None:
-        return None
+        total = next((o for o in program.outputs if time not in o.axes), None)
+        if total is None or len(found) == 0:
+            return None
+        reason = f"the output {total.name} has no axis {time}: it is a total over all tokens"
+        return NotLinear(reason, "use form='chunkwise'", None)
     left = ", ".join(bind.name for bind in program.equation(leak.output).left)
     index = leak.index
     bound = f"bound {index}, e.g. {index} <= {leak.here}," if index.isidentifier() else "read earlier"
