@@ -195,7 +195,7 @@ FORMS: dict[str, Case] = {
     ),
     "an output without time": (
         FormError,
-        "No recurrent form of g: the output t has no axis n: it is a total over all tokens. Use form='chunkwise'.",
+        "No recurrent form of g: the output t has no axis n: it is a total over all tokens. Use form='chunk",
         lambda: compiled(TOTAL, form="recurrent"),
     ),
     "no time axis": (
