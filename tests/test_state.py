@@ -100,8 +100,8 @@ def other(**changes: object) -> Layout:
         ),
         (
             other(dtype="float64"),
-            "The state is in float32; these inputs compute in float64. Cast the inputs, or start from a state "
-            "made from inputs of that dtype.",
+            "The state is in float32; these inputs compute in float64. Cast the inputs, or start from a "
+            "state made from inputs of that dtype.",
         ),
     ],
 )
