@@ -124,7 +124,7 @@ class ExprPrinter:
             case Add(terms=terms):
                 return self._sum(terms, inner)
             case Mul(factors=factors):
-                return " * ".join(_wrap(f, inner(f), (Add, Neg, Div, FloorDiv, Mod)) for f in factors)
+                return self._product(factors, inner)
             case Div():
                 return self._operator("/", node.numerator, node.denominator, inner, given)
             case FloorDiv():
@@ -161,9 +161,22 @@ class ExprPrinter:
         for term in terms[1:]:
             if isinstance(term, Neg):
                 text += f" - {_wrap(term.operand, inner(term.operand), (Add, Neg))}"
-            else:
-                text += f" + {_wrap(term, inner(term), (Add,))}"
+                continue
+            part = _wrap(term, inner(term), (Add,))
+            text += f" - {part[1:]}" if part.startswith("-") else f" + {part}"
         return text
+
+    def _product(self, factors: Sequence[Expr], inner: Callable[[Node], str]) -> str:
+        """A product without factors of 1 and -1; a minus stands before it."""
+        negative, kept = False, []
+        for factor in factors:
+            while isinstance(factor, Neg):
+                negative, factor = not negative, factor.operand
+            if isinstance(factor, Const) and factor.value in (1, -1):
+                negative ^= factor.value < 0
+            else:
+                kept.append(_wrap(factor, inner(factor), (Add, Div, FloorDiv, Mod)))
+        return ("-" if negative else "") + (" * ".join(kept) or "1")
 
     def _operator(
         self, sign: str, left: Expr, right: Expr, inner: Callable[[Node], str], given: bool

@@ -78,7 +78,10 @@ def broken(line: str, width: int = WIDTH) -> list[str]:
     text = line.lstrip()
     indent = line[: len(line) - len(text)]
     if text.startswith("#"):
-        return wrap(text[1:], width, initial_indent=indent + "#", subsequent_indent=indent + "# ")
+        # Commas keep their neighbours together: an equation is broken at its operators.
+        whole = text[1:].replace(", ", ",\0").lstrip()
+        lines = wrap(whole, width, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}#     ")
+        return [line.replace(",\0", ", ") for line in lines]
     cut = _bracket(text, width - len(indent))
     if cut is None:
         left, sign, right = text.partition("= ")

@@ -13,7 +13,7 @@ from tensorc.binding import Bound, bind, signature
 from tensorc.errors import BackendError, FormError, TensorcError
 from tensorc.forms import Forms
 from tensorc.ir import Extent, Program
-from tensorc.prepared import Call, Step, state_layout
+from tensorc.prepared import Call, Step, as_numpy, state_layout
 from tensorc.state import Layout, State
 from tensorc.subscripts import check_constants, constant_subscripts
 
@@ -120,6 +120,7 @@ class Operator:
                 "The numpy backend computes in floats. For integers of any size and fractions, compile with "
                 "backend='reference'."
             )
+        as_numpy(bound.arrays)
         return bound
 
     def _reference(
@@ -228,7 +229,7 @@ class Operator:
         The old state stays as it is. Python numbers take the dtype of the state.
         """
         step = self._last
-        if keywords or step is None or not _fits(step, arguments):
+        if keywords or step is None or not step.fits(arguments):
             if state is None and isinstance(keywords.get("state"), State):
                 state = keywords.pop("state")
             step, arrays = self._stepper(arguments, keywords, self._checked(state, "step"))
@@ -253,6 +254,7 @@ class Operator:
             arguments = tuple(kind(a) if type(a) is float else a for a in arguments)
             keywords = {name: kind(a) if type(a) is float else a for name, a in keywords.items()}
         bound = signature(self.program, str(self.time)).bind(arguments, keywords, self.sizes)
+        as_numpy(bound.arrays)
         arrays = bound.arrays.values()
         key = (bound.dtype, *bound.sizes.values(), *[a.shape for a in arrays], *[a.dtype for a in arrays])
         step = self._steps.get(key)
@@ -332,14 +334,6 @@ class Operator:
         from tensorc.verify import compare
 
         return compare(self, arguments, keywords)
-
-
-def _fits(step: Step, arguments: tuple[Any, ...]) -> bool:
-    """Whether a prepared step is the one for these inputs."""
-    try:
-        return step.dtypes == [a.dtype for a in arguments] and step.shapes == [a.shape for a in arguments]
-    except AttributeError:
-        return False
 
 
 def _kind(value: object) -> str:

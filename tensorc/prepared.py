@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensorc.errors import TensorcError
 from tensorc.state import Layout
 
 if TYPE_CHECKING:
@@ -28,9 +29,12 @@ class Call:
 
 
 class Step:
-    """One token. `shapes` and `dtypes` are those of its inputs: if they are met again, nothing is bound."""
+    """One token. `shapes`, `dtypes` and `kinds` are those of its inputs: if they are met again, nothing is
+    bound."""
 
-    __slots__ = ("casts", "compute", "dtypes", "function", "layout", "plain", "round", "shapes", "start")
+    __slots__ = (
+        "casts", "compute", "dtypes", "function", "kinds", "layout", "plain", "round", "shapes", "start",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Step:
         arrays = bound.arrays.values()
         self.shapes = [a.shape for a in arrays]
         self.dtypes = [a.dtype for a in arrays]
+        self.kinds = [type(a) for a in arrays]
         self.compute = bound.compute
         keywords = {**sizes, "compute": bound.compute.type}
         self.function = with_keywords(functions["step"], keywords)
@@ -52,6 +57,17 @@ class Step:
         # Inputs that conditions compare are passed as they are.
         self.casts = [a.dtype != bound.compute and n not in compared for n, a in bound.arrays.items()]
         self.plain = not any(self.casts)
+
+    def fits(self, arrays: Any) -> bool:
+        """Whether this is the step for these inputs."""
+        try:
+            return (
+                self.kinds == [a.__class__ for a in arrays]
+                and self.dtypes == [a.dtype for a in arrays]
+                and self.shapes == [a.shape for a in arrays]
+            )
+        except AttributeError:
+            return False
 
     def prepare(self, arrays: Any) -> list[Any]:
         """The inputs in the dtype of the computation."""
@@ -79,3 +95,16 @@ def state_layout(program: Program, plan: Plan, bound: Bound) -> Layout:
     names = tuple(s.name.lstrip("%") for s in plan.states)
     axes = tuple(tuple(str(extents[a]) for a in s.axes) for s in plan.states)
     return Layout(program.name, names, axes, shapes, str(np.dtype(bound.compute)))
+
+
+def as_numpy(arrays: dict[str, Any]) -> None:
+    """Replace arrays of other libraries by NumPy's, in place.
+
+    Raises `TensorcError` for one that NumPy cannot read.
+    """
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray | np.generic):
+            try:
+                arrays[name] = np.asarray(array)
+            except Exception as error:  # whatever the other library raises
+                raise TensorcError(f"{name} cannot be read as a NumPy array: {error}") from error

@@ -87,7 +87,7 @@ def both_ways(q, k, v, g, *, chunk=64, dtype=None):
         k_c = k[..., start:stop, :].astype(compute, copy=False)
         g_c = g[..., start:stop].astype(compute, copy=False)
         # line 4: o[i, x] = sum[j < i](exp(sum[j < u <= i](g[u])) * s[i, j] * v[j, x]) + sum[j > i](s[i, j] *
-        # v[j, x])
+        #     v[j, x])
         g_sums = _decay(g_c, True, -1)
         decay = _segment(
             _at(g_sums, np.s_[..., :, None]),
@@ -125,7 +125,7 @@ def both_ways(q, k, v, g, *, chunk=64, dtype=None):
         k_c = k[..., window, :].astype(compute, copy=False)
         t2_kept_c = t2_kept[..., window, :]
         # line 4: o[i, x] = sum[j < i](exp(sum[j < u <= i](g[u])) * s[i, j] * v[j, x]) + sum[j > i](s[i, j] *
-        # v[j, x])
+        #     v[j, x])
         qk2 = q_c @ k_c.swapaxes(-1, -2)
         qk2 *= mask
         qkv2 = qk2 @ v_c

@@ -83,8 +83,8 @@ def both_ways(q, k, v, g, *, dtype=None):
     k = k.astype(compute, copy=False)
     v = v.astype(compute, copy=False)
     g = g.astype(compute, copy=False)
-    # line 4: o[i, x] = sum[j < i](exp(sum[j < u <= i](g[u])) * s[i, j] * v[j, x]) + sum[j > i](s[i, j] * v[j,
-    # x])
+    # line 4: o[i, x] = sum[j < i](exp(sum[j < u <= i](g[u])) * s[i, j] * v[j, x]) + sum[j > i](s[i, j] *
+    #     v[j, x])
     g_sums = _decay(g, True, -1)
     decay = _segment(
         _at(g_sums, np.s_[..., :, None]),
