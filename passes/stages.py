@@ -139,7 +139,8 @@ class StageBuilder(ValueBuilder):
         axes = self.axes(tree.state)
         state = self._memory(writes, axes, self._gates(tree.scan), tree.scan.reverse)
         opened = _Open(tree, state, [], [(self._width(tree.state), 0, tree.state | {tree.scan.read})])
-        return opened if tree.state <= tree.indices else self._onward(opened, tree.indices)
+        whole = tree.state <= tree.indices and tree.scan.read in tree.indices
+        return opened if whole else self._onward(opened, tree.indices)
 
     def _onward(self, opened: _Open, indices: frozenset[str]) -> _Open | _Closed:
         """A tensor further up from an open scan: a place to cut; the last one if the token is summed."""
