@@ -73,15 +73,20 @@ def broken(line: str, width: int = WIDTH) -> list[str]:
     >>> broken("    x = f(first, second) * g(third)", 24)
     ['    x = f(', '        first, second', '    ) * g(third)']
     """
-    if len(line) <= width or len(line) > LONGEST:
+    if len(line) <= width:
         return [line]
     text = line.lstrip()
     indent = line[: len(line) - len(text)]
     if text.startswith("#"):
         # Commas keep their neighbours together: an equation is broken at its operators.
         whole = text[1:].replace(", ", ",\0").lstrip()
-        lines = wrap(whole, width, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}#     ")
-        return [line.replace(",\0", ", ") for line in lines]
+        starts = f"{indent}# ", f"{indent}#     "
+        lines = wrap(
+            whole, width, initial_indent=starts[0], subsequent_indent=starts[1], break_on_hyphens=False
+        )
+        return [line.replace("\0", " ") for line in lines]
+    if len(line) > LONGEST:
+        return [line]
     cut = _bracket(text, width - len(indent))
     if cut is None:
         left, sign, right = text.partition("= ")

@@ -98,6 +98,32 @@ def test_outputs_in_the_order_of_the_signature() -> None:
     assert b.tolist() == [1, 2, 3] and a == 3 and isinstance(f(np.ones(3)), tuple)
 
 
+class Foreign:
+    """An array of another library."""
+
+    def __init__(self, array: np.ndarray, readable: bool = True) -> None:
+        self.array, self.readable = array, readable
+        self.shape, self.ndim, self.dtype = array.shape, array.ndim, array.dtype
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        if not self.readable:
+            raise TypeError("it is on another device")
+        return self.array
+
+
+def test_arrays_of_other_libraries() -> None:
+    f = tensorc.compile("def f(x[n, d]) -> y[n, d]:  y[i, c] = sum[j <= i](x[j, c])")
+    x = np.ones((3, 2), np.float32)
+    assert type(f(Foreign(x))) is np.ndarray and f(Foreign(x))[-1].tolist() == [3, 3]
+    state = f.init_state(Foreign(x[0]))
+    for token in (Foreign(x[0]), x[0], Foreign(x[0]), Foreign(x[0])):
+        y, state = f.step(state, token)
+    assert type(y) is np.ndarray and y.tolist() == [4, 4]
+    for use in (f, lambda x: f.step(state, x), f.prefill):
+        with pytest.raises(tensorc.TensorcError, match="x cannot be read as a NumPy array: it is on another"):
+            use(Foreign(x[0] if use is not f and use != f.prefill else x, readable=False))
+
+
 # -- as a value --------------------------------------------------------------------------------------------
 
 

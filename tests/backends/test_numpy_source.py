@@ -232,5 +232,28 @@ def test_broken_lines_mean_the_same(line: str, width: int) -> None:
 
 
 def test_long_comments_are_broken_into_comments() -> None:
-    parts = broken("    # line 3: " + " + ".join(f"x[i, {k}]" for k in range(40)))
-    assert len(parts) > 1 and all(part.startswith("    #") and len(part) <= 110 for part in parts)
+    for term in ("x[i, {}]", "(" + "a, " * 60 + "b)"):
+        parts = broken("    # line 3: " + " + ".join(term.format(k) for k in range(40)))
+        assert len(parts) > 1 and all(part.startswith("    #") and len(part) <= 110 for part in parts)
+        assert not any("\0" in part for part in parts)
+    assert all("[i, " in part for part in broken("# " + " + ".join(["x[i, j]"] * 40)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "tanh(-" * 48 + "x[i]" + ")" * 48,
+        "silu(" * 95 + "x[i]" + ")" * 95,
+        "where(x[i] > 0, " * 40 + "x[i]" + ", 1)" * 40,
+        "1 / (1 + " * 40 + "x[i]" + ")" * 40,
+        " * ".join(["x[i]"] * 1000),
+        " + ".join([f"sum[j <= i](x[j] * {k})" for k in range(60)]),
+    ],
+    ids=["tanh", "silu", "where", "fractions", "product", "sums"],
+)
+def test_deep_and_long_expressions(body: str) -> None:
+    text = f"def f(x[n]) -> y[n]:\n  y[i] = {body}\n"
+    x = np.random.default_rng(0).normal(size=5)
+    with np.errstate(all="ignore"):
+        expected = tensorc.compile(text, backend="reference")(x)
+        np.testing.assert_allclose(tensorc.compile(text, form="parallel")(x), expected, rtol=1e-9)
