@@ -36,8 +36,8 @@ from tensorc.passes.terms import ONE, Term
 N = extent("n")
 LENGTH = 4
 # A value for every tensor and token: products of gates that are zero, negative and fractions too.
-GATES = (Fraction(1, 2), -1, 0, 3)
-VALUES = {
+GATES: tuple[int | Fraction, ...] = (Fraction(1, 2), -1, 0, 3)
+VALUES: dict[str, tuple[int | Fraction, ...]] = {
     "x": (2, 3, -1, 5), "y": (7, -2, 4, 1), "z": (1, 6, -3, 2), "w": (3, 1, 1, -2),
     "p": GATES, "r": (2, Fraction(-1, 3), 1, -2), "s": (Fraction(-2, 3),) * LENGTH,
 }  # fmt: skip

@@ -135,3 +135,8 @@ def test_refusals_name_the_reason(lines: str, reason: str) -> None:
 def test_tokens_that_never_meet_are_refused() -> None:
     with pytest.raises(NotLinear, match="two token indices"):
         graph("o[i, j] = q[i, c] * k[j, c]", "o[n, n]")
+
+
+def test_a_scan_that_is_summed_as_it_stands_is_a_total() -> None:
+    found = graph("o[] = sum[j, u <= j](v[u, x] * v[u, x])", "o[]")
+    assert [m.total for m in found.memories.values()] == [False, True]
