@@ -157,6 +157,8 @@ class ExprPrinter:
         return align(self.name(node.tensor, given), ref, axes, self.batched(node.tensor))
 
     def _sum(self, terms: Sequence[Expr], inner: Callable[[Node], str]) -> str:
+        # 0 * i only gives a sum the axis of i: the assignment spreads it over that.
+        terms = [t for t in terms if not _is_nothing(t)] or [Const(0)]
         text = inner(terms[0])
         for term in terms[1:]:
             if isinstance(term, Neg):
@@ -256,9 +258,24 @@ def _may_warn(node: Node) -> bool:
 
 def may_alias(node: Node) -> bool:
     """Whether the source of an expression may be one of the values it reads, rather than a new array."""
-    if isinstance(node, Where) and lazy(node):
-        return may_alias(node.then) or may_alias(node.otherwise)
+    match node:
+        case Where():
+            return lazy(node) and (may_alias(node.then) or may_alias(node.otherwise))
+        case Add(terms=parts) | Mul(factors=parts):
+            kept = [p for p in parts if not _is_nothing(p) and p not in (Const(1), Const(-1))]
+            return len(kept) == 1 and may_alias(kept[0])
+        case Neg(operand=operand):
+            return may_alias(operand)
     return isinstance(node, Read)
+
+
+def _is_nothing(term: Expr) -> bool:
+    """0 times indices and sizes."""
+    return (
+        isinstance(term, Mul)
+        and Const(0) in term.factors
+        and all(isinstance(f, Const | Index | Size) for f in term.factors)
+    )
 
 
 def _in_compute_dtype(node: Node) -> bool:

@@ -27,6 +27,7 @@ class TokenWriter(HeadWriter):
         at = len(self.lines)
         for text in self._solve(self.plan.time)[0]:
             self.line(text)
+        self._batch(self.plan.time)
         states = [printer.state(state) for state in loop.states]
         if states:
             self.line(f"{tuple_text(states) if len(states) == 1 else ', '.join(states)} = state")
@@ -42,9 +43,15 @@ class TokenWriter(HeadWriter):
         self.line()
 
     def _kept(self, step: Keep, after: list[str]) -> str:
-        """An output of its own: a copy of what is also a state or an input."""
+        """An output of its own: a copy of what is also a state or an input, or has not the whole batch."""
         made = self.printer.made[step.value.value]
         text = self.printer._at(step.value, step.axes)
+        batch = self.printer.batch
+        whole = batch.none or made.inputs & batch.full or made.inputs >= {i.name for i in self.program.inputs}
+        if not whole:
+            declared = next(o for o in self.program.outputs if o.name == step.tensor)
+            rest = [self.printer.size(a) for a in declared.axes if a != self.plan.time]
+            return f"np.array(np.broadcast_to({text}, {tuple_text(['*batch', *rest])}), compute)"
         shared = not made.own or any(name.startswith(made.name) for name in after)
         return f"{text}.copy()" if shared else text
 

@@ -70,9 +70,9 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "read-only": read_only,
     "stride 0": broadcast,
     "other byte order": lambda array: array.astype(array.dtype.newbyteorder(">")),
-    "unaligned": lambda array: np.frombuffer(b"x" + array.tobytes(), np.uint8)[1:]
-    .view(array.dtype)
-    .reshape(array.shape),
+    "unaligned": lambda array: (
+        np.frombuffer(b"x" + array.tobytes(), np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    ),
 }
 
 
@@ -214,3 +214,42 @@ def test_subclasses_come_back_as_arrays() -> None:
     x = np.array([[1.0, 2.0], [3.0, 4.0]]).view(np.recarray)
     f = tensorc.compile("def f(x[n, d]) -> y[n, d]:  y[i, c] = sum[j <= i](x[j, c])")
     assert type(f(x)) is np.ndarray and f(x).tolist() == [[1, 2], [4, 6]]
+
+
+IDENTITIES = [
+    "x[i, c] + 0 * i",
+    "1 * x[i, c]",
+    "-(-x[i, c])",
+    "(-1) * (-x[i, c])",
+    "where(d > 1, x[i, c], x[i, c])",
+]
+
+
+@pytest.mark.parametrize("body", IDENTITIES)
+@pytest.mark.parametrize("form", ["parallel", "chunkwise", "recurrent"])
+def test_what_is_the_input_is_not_overwritten(body: str, form: str) -> None:
+    text = f"def f(x[n, d], y[n, d]) -> o[n, d], p[n, d]:\n    a[i, c] = {body}\n    o[i, c] = a[i, c] * y[i, c]\n"
+    f = tensorc.compile(text + "    p[i, c] = sum[j <= i](a[j, c]) + a[i, c]", form=form)
+    x, y = np.full((3, 2), 2.0), np.full((3, 2), 3.0)
+    o, p = f(x, y)
+    assert (x == 2).all() and (y == 3).all() and (o == 6).all() and p[:, 0].tolist() == [4, 6, 8]
+    o += 1
+    p += 1
+    assert (x == 2).all() and f(x, y)[0][0, 0] == 6
+
+
+@pytest.mark.parametrize("form", ["parallel", "chunkwise", "recurrent"])
+def test_outputs_have_the_whole_batch(form: str) -> None:
+    """Also those that depend on some inputs only, or on none; in steps too."""
+    f = tensorc.compile(
+        "def f(x[n], y[n, d]) -> o[n], p[n, d], q[n, d]:\n"
+        "    o[i] = 2 * x[i]\n    p[i, c] = sum[j <= i](y[j, c])\n    q[i, c] = 3",
+        form=form,
+    )
+    x, y = np.ones(4), np.ones((5, 4, 3))
+    assert [a.shape for a in f(x, y)] == [(5, 4), (5, 4, 3), (5, 4, 3)]
+    if form != "parallel":
+        _, state = f.prefill(x, y)
+        outputs, _ = f.step(state, x[0], y[:, 0])
+        assert [a.shape for a in outputs] == [(5,), (5, 3), (5, 3)]
+        assert [a.flat[0] for a in outputs] == [2, 5, 3] and all(a.flags.writeable for a in outputs)
