@@ -33,7 +33,7 @@ class Tally:
     not_in_the_language: int = 0
     evaluations: int = 0
     forms: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
@@ -64,7 +64,7 @@ def check(text: str, seed: int, seconds: float, tally: Tally) -> None:
         check_forms(text, lengths, time="n" if operator.time else None, seed=seed, sizes=sizes)
     for form in ("chunkwise", "recurrent"):
         if form in result.refused:
-            tally.refused[form, _general(result.refused[form])] += 1  # type: ignore[index]
+            tally.refused[form, _general(result.refused[form])] += 1
         else:
             tally.forms[form] += 1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ PROGRAM = re.compile(r"((?:#[^\n]*\n)*)(def (\w+)\(.*?)(?=\n#|\ndef |\Z)", re.DO
 LENGTHS = ((5, 17), (1, 11), (2, 19), (7, 0), (65, 3))
 
 
-def corpus() -> list[object]:
+def corpus() -> list[Any]:
     """(text, time axis, forms it is without) of every program."""
     found = []
     for path in sorted((Path(__file__).parent / "corpus").glob("*.tc")):
