@@ -262,7 +262,8 @@ def may_alias(node: Node) -> bool:
         case Where():
             return lazy(node) and (may_alias(node.then) or may_alias(node.otherwise))
         case Add(terms=parts) | Mul(factors=parts):
-            kept = [p for p in parts if not _is_nothing(p) and p not in (Const(1), Const(-1))]
+            ones = Const(1), Const(-1), Neg(Const(1))
+            kept = [p for p in parts if not _is_nothing(p) and p not in ones]
             return len(kept) == 1 and may_alias(kept[0])
         case Neg(operand=operand):
             return may_alias(operand)

@@ -228,8 +228,11 @@ IDENTITIES = [
 @pytest.mark.parametrize("body", IDENTITIES)
 @pytest.mark.parametrize("form", ["parallel", "chunkwise", "recurrent"])
 def test_what_is_the_input_is_not_overwritten(body: str, form: str) -> None:
-    text = f"def f(x[n, d], y[n, d]) -> o[n, d], p[n, d]:\n    a[i, c] = {body}\n    o[i, c] = a[i, c] * y[i, c]\n"
-    f = tensorc.compile(text + "    p[i, c] = sum[j <= i](a[j, c]) + a[i, c]", form=form)
+    f = tensorc.compile(
+        f"def f(x[n, d], y[n, d]) -> o[n, d], p[n, d]:\n    a[i, c] = {body}\n"
+        "    o[i, c] = a[i, c] * y[i, c]\n    p[i, c] = sum[j <= i](a[j, c]) + a[i, c]",
+        form=form,
+    )
     x, y = np.full((3, 2), 2.0), np.full((3, 2), 3.0)
     o, p = f(x, y)
     assert (x == 2).all() and (y == 3).all() and (o == 6).all() and p[:, 0].tolist() == [4, 6, 8]
