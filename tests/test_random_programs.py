@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 
 import tensorc
 from tensorc.errors import LanguageError
@@ -14,8 +14,14 @@ from tests.agreement import check_forms
 from tests.fuzz import fuzz
 from tests.programs import programs
 
+QUIET = settings(
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+)
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+
+@settings(QUIET, max_examples=20)
 @given(programs())
 def test_every_form_is_exact(text: str) -> None:
     try:
@@ -28,7 +34,7 @@ def test_every_form_is_exact(text: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(QUIET, max_examples=12)
 @given(programs())
 def test_every_form_in_floats(text: str) -> None:
     try:
