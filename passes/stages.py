@@ -66,7 +66,7 @@ class StageBuilder(ValueBuilder):
         token = [i for i in free_indices(factor) if i in self.tokens]
         if len(token) > 1:
             raise NoScan(
-                f"a factor of two tokens ({_letters(token)}) has no scan", "separate the pair"
+                f"a factor of two tokens ({' and '.join(sorted(token))}) has no scan", "separate the pair"
             )
         here = substitute(factor, {t: Index(TOKEN) for t in token})
         ref = self.value(here, why)  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ class StageBuilder(ValueBuilder):
         both = (tree.left.indices | tree.right.indices) & self.tokens
         if len(pair) > 1 or len(both) > 1:
             raise NoScan(
-                f"tokens {_letters(both)} meet without a relation that scans",
+                f"tokens {' and '.join(sorted(both))} meet without a relation that scans",
                 "relate them by an order such as j <= i",
             )
 
@@ -188,11 +188,6 @@ class StageBuilder(ValueBuilder):
             if i not in self.tokens:
                 width *= self._size(i)
         return width
-
-
-def _letters(tokens: Iterable[str]) -> str:
-    """Token indices as the program calls them."""
-    return " and ".join(sorted(t.lstrip("~") for t in tokens))
 
 
 def _least(opened: _Open) -> tuple[int, int, frozenset[str]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensorc.backends.numpy_base import ANY, Batch
-from tensorc.backends.numpy_expr import compared_inputs
 from tensorc.backends.numpy_names import Names
 from tensorc.backends.numpy_source import numpy_source, required_sizes
 from tensorc.cost import best_chunk, plan_time
@@ -38,7 +37,6 @@ class Forms:
     def __init__(self, program: Program, time: Extent | None, sizes: Mapping[str, int]) -> None:
         self.program, self.time, self.given = program, time, dict(sizes)
         self.log = Log()
-        self.compared = compared_inputs(program)
         self._plans: dict[object, Plan | NotLinear] = {}
         self._graphs: dict[object, Graph | NotLinear] = {}
         self._chosen: dict[object, str] = {}

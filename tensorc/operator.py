@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorc.binding import Bound, bind
+from tensorc.backends.numpy_base import Batch
+from tensorc.backends.numpy_expr import compared_inputs
+from tensorc.binding import Bound, bind, signature
 from tensorc.errors import BackendError, FormError, TensorcError
 from tensorc.forms import Forms
 from tensorc.ir import Extent, Program
-from tensorc.prepared import Call, as_numpy, state_layout
-from tensorc.state import State
-from tensorc.streaming import SEEN, Streaming, kind_of
+from tensorc.prepared import Call, Step, as_numpy, state_layout
+from tensorc.state import Layout, State
 from tensorc.subscripts import check_constants, constant_subscripts
 
 if TYPE_CHECKING:
     from tensorc.report import Report
 
+SEEN = 64  # so many shapes are remembered
 
-class Operator(Streaming):
+
+class Operator:
     """What `tensorc.compile` returns. Call it on whole sequences; `prefill` and `step` for streams.
 
     `program` is what was compiled; `backend`, `form`, `time` (the time axis, if there is one) and `sizes`
@@ -51,7 +54,8 @@ class Operator(Streaming):
         self._single = len(program.outputs) == 1
         self._constants = constant_subscripts(program)
         self._calls: dict[object, Call] = {}
-        self._steps, self._last = {}, None
+        self._steps: dict[object, Step] = {}
+        self._last: Step | None = None
         if backend == "reference" and form not in ("auto", "parallel"):
             raise FormError(f"The reference backend evaluates the definition; it has no {form} form.")
         if form not in ("auto", "parallel"):
@@ -104,7 +108,7 @@ class Operator(Streaming):
             keywords["state"] = state
             return None
         raise TensorcError(
-            f"state= takes a state: from init_state, prefill or step; not {kind_of(state)}."
+            f"state= takes a state: from init_state, prefill or step; not {_kind(state)}."
         )
 
     def _bind(self, arguments: tuple[object, ...], keywords: Mapping[str, object]) -> Bound:
@@ -177,7 +181,7 @@ class Operator(Streaming):
         found = self._calls.get(key)
         if found is None:
             check_constants(self._constants, bound.sizes)
-            function, plan = self.forms.function(form, bound.sizes, self.forms.batch(bound))
+            function, plan = self.forms.function(form, bound.sizes, self._batch(bound))
             streams = form != "parallel" and self.forms.streams()
             found = Call(function, plan, state_layout(self.program, plan, bound) if streams else None)
             if len(self._calls) >= SEEN:
@@ -194,6 +198,101 @@ class Operator(Streaming):
                 f"The segment ids {name} decrease along {self.time}. "
                 "Sort the segments, or use form='parallel', which takes ids in any order."
             )
+
+    def _batch(self, bound: Bound, tokens: bool = False) -> Batch:
+        """What this call shows of the batch dimensions: which inputs have all of them."""
+        rank = len(bound.batch)
+        result = []
+        for declaration in self.program.inputs:
+            axes = sum(not tokens or a != self.time for a in declaration.axes)
+            shape = bound.arrays[declaration.name].shape
+            if len(shape) == axes + rank and shape[:rank] == bound.batch:
+                result.append(declaration.name)
+        return Batch(frozenset(result), rank == 0)
+
+    # -- tokens ----------------------------------------------------------------------------------------
+
+    def init_state(self, /, *arguments: object, **keywords: object) -> State:
+        """The state before any token; shapes and dtype from the inputs of an example token.
+
+        >>> import tensorc
+        >>> total = tensorc.compile("def total(x[n, d]) -> y[n, d]:  y[i, c] = sum[j <= i](x[j, c])")
+        >>> total.init_state([0.0, 0.0]).tensors
+        (array([0., 0.]),)
+        """
+        step, arrays = self._stepper(arguments, keywords)
+        return State(0, step.start(*arrays), step.layout)
+
+    def step(self, state: Any = None, /, *arguments: object, **keywords: object) -> tuple[Any, State]:
+        """One token: each input without the time axis. Returns the outputs and a new state.
+
+        The old state stays as it is. Python numbers take the dtype of the state.
+        """
+        step = self._last
+        if keywords or step is None or not step.fits(arguments):
+            if state is None and isinstance(keywords.get("state"), State):
+                state = keywords.pop("state")
+            step, arrays = self._stepper(arguments, keywords, self._checked(state, "step"))
+        else:
+            arrays = arguments if step.plain else step.prepare(arguments)
+        if type(state) is not State or state.layout is not step.layout:
+            self._check_state(self._checked(state, "step"), step.layout)
+        outputs, tensors = step.function(state.tensors, *arrays, position=state.position)
+        if step.round is not None:
+            outputs = tuple(o.astype(step.round) for o in outputs)
+        after = State(state.position + 1, tensors, step.layout)
+        return (outputs[0] if self._single else outputs), after
+
+    def _stepper(
+        self, arguments: tuple[object, ...], keywords: dict[str, object], state: State | None = None
+    ) -> tuple[Step, Any]:
+        """The prepared step for inputs of these shapes and dtypes, and the inputs as it takes them."""
+        self._needs_state("step")
+        assert self.time is not None
+        if state is not None:  # a Python number promotes nothing
+            kind = np.dtype(state.layout.dtype).type
+            arguments = tuple(kind(a) if type(a) is float else a for a in arguments)
+            keywords = {name: kind(a) if type(a) is float else a for name, a in keywords.items()}
+        bound = signature(self.program, str(self.time)).bind(arguments, keywords, self.sizes)
+        as_numpy(bound.arrays)
+        arrays = bound.arrays.values()
+        key = (bound.dtype, *bound.sizes.values(), *[a.shape for a in arrays], *[a.dtype for a in arrays])
+        step = self._steps.get(key)
+        if step is None:
+            functions, plan, extra = self.forms.token_functions(bound.sizes, self._batch(bound, True))
+            layout = state_layout(self.program, plan, bound)
+            step = Step(bound, functions, extra, layout, compared_inputs(self.program))
+            if len(self._steps) >= SEEN:
+                self._steps.clear()
+            self._steps[key] = step
+        self._last = step
+        return step, step.prepare(list(arrays))
+
+    def _needs_state(self, what: str) -> None:
+        if self.backend == "reference":
+            raise FormError(f"The reference backend has no {what}; compile with backend='numpy'.")
+        if self.form == "parallel":
+            raise FormError(f"The parallel form has no {what}. Use form='auto', 'chunkwise' or 'recurrent'.")
+        self.forms.require("recurrent")
+
+    def _checked(self, state: object, what: str) -> State:
+        if not isinstance(state, State):
+            self._needs_state(what)
+            raise TensorcError(
+                f"The first argument of {what} is a state, from init_state, prefill or step: "
+                f"o, state = {self._example(first='state', call='.step')}. Given: {_kind(state)}."
+            )
+        return state
+
+    def _check_state(self, state: State, layout: Layout | None) -> None:
+        if layout is None:
+            self._needs_state("state")
+        elif state.layout != layout:
+            raise TensorcError(state.layout.difference(layout, str(self.time)))
+
+    def _example(self, last: str = "", first: str = "", call: str = "") -> str:
+        """A call as it should be written."""
+        return f"{self.program.name}{call}({', '.join(filter(None, [first, *self._inputs, last]))})"
 
     # -- what one may ask ------------------------------------------------------------------------------
 
@@ -235,6 +334,11 @@ class Operator(Streaming):
         from tensorc.verify import compare
 
         return compare(self, arguments, keywords)
+
+
+def _kind(value: object) -> str:
+    """What was given instead of a state."""
+    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 def _again(

@@ -1,1 +1,0 @@
-../../tensorc/streaming.py
