@@ -6,11 +6,11 @@ import inspect
 import re
 
 from tensorc.backends import numpy_helpers
-from tensorc.backends.numpy_base import ANY, Batch
-from tensorc.backends.numpy_layout import broken, lay_out
-from tensorc.backends.numpy_sequence import SequenceWriter
-from tensorc.backends.numpy_signature import HeadWriter
-from tensorc.backends.numpy_token import TokenWriter
+from tensorc.backends.python_base import ANY, Batch
+from tensorc.backends.python_layout import broken, lay_out
+from tensorc.backends.python_sequence import SequenceWriter
+from tensorc.backends.python_signature import HeadWriter
+from tensorc.backends.python_token import TokenWriter
 from tensorc.ir import Extent, Program
 from tensorc.plan import Plan
 from tensorc.printing import print_program

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tensorc.backends.numpy_base import ANY, Batch
-from tensorc.backends.numpy_names import Names
 from tensorc.backends.numpy_source import numpy_source, required_sizes
+from tensorc.backends.python_base import ANY, Batch
+from tensorc.backends.python_names import Names
 from tensorc.cost import best_chunk, plan_time
 from tensorc.errors import FormError
 from tensorc.ir import Add, Extent, Node, Pow, Program, Reduce, Where, children, walk

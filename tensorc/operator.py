@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorc.backends.numpy_base import Batch
-from tensorc.backends.numpy_expr import compared_inputs
+from tensorc.backends.python_base import Batch
+from tensorc.backends.python_expr import compared_inputs
 from tensorc.binding import Bound, bind, signature
 from tensorc.errors import BackendError, FormError, TensorcError
 from tensorc.forms import Forms

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorc.backends.numpy_base import ANY, Batch
-from tensorc.backends.numpy_names import Names
 from tensorc.backends.numpy_source import numpy_source, required_sizes
+from tensorc.backends.python_base import ANY, Batch
+from tensorc.backends.python_names import Names
 from tensorc.backends.reference import evaluate
 from tensorc.binding import Bound, bind
 from tensorc.errors import TensorcError

@@ -19,7 +19,7 @@ import tensorc.operator
 import tensorc.prepared
 import tensorc.runtime
 import tensorc.state
-from tensorc.backends import numpy_layout, numpy_names
+from tensorc.backends import python_layout, python_names
 from tests.backends.numpy_programs import as_tuple, inputs_of, program
 
 LINEAR = """
@@ -202,8 +202,8 @@ MODULES = [
     tensorc.prepared,
     tensorc.runtime,
     tensorc.state,
-    numpy_layout,
-    numpy_names,
+    python_layout,
+    python_names,
 ]
 
 

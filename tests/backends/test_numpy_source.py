@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import tensorc
-from tensorc.backends.numpy_layout import broken
+from tensorc.backends.python_layout import broken
 from tests.backends.numpy_programs import (
     CATALOGUE,
     PROGRAMS,

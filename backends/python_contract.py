@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tensorc.backends.numpy_base import BasePrinter, Made
-from tensorc.backends.numpy_expr import align
+from tensorc.backends.python_base import BasePrinter, Made
+from tensorc.backends.python_expr import align
 from tensorc.plan import Contract, Ref
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tensorc.backends.numpy_base import Made, target
-from tensorc.backends.numpy_contract import ContractPrinter
-from tensorc.backends.numpy_expr import align, compared, hazardous, may_alias
-from tensorc.backends.numpy_layout import bare, tuple_text
-from tensorc.backends.numpy_tiles import TilePrinter
+from tensorc.backends.python_base import Made, target
+from tensorc.backends.python_contract import ContractPrinter
+from tensorc.backends.python_expr import align, compared, hazardous, may_alias
+from tensorc.backends.python_layout import bare, tuple_text
+from tensorc.backends.python_tiles import TilePrinter
 from tensorc.ir import Add, And, Call, Cond, Const, Expr, Index, Mul, Node, Read, Size, Where, walk
 from tensorc.plan import (
     HERE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from tensorc.backends.numpy_layout import bare
+from tensorc.backends.python_layout import bare
 from tensorc.ir import (
     Add,
     And,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tensorc.backends.numpy_expr import ExprPrinter, align
-from tensorc.backends.numpy_layout import bare
-from tensorc.backends.numpy_names import Names
+from tensorc.backends.python_expr import ExprPrinter, align
+from tensorc.backends.python_layout import bare
+from tensorc.backends.python_names import Names
 from tensorc.ir import Extent
 from tensorc.plan import COLUMN, ROW, Keep, Plan, Ref, State, Step, Update
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from tensorc.backends.numpy_base import ANY, Batch
-from tensorc.backends.numpy_expr import compared_inputs
-from tensorc.backends.numpy_layout import tuple_text
-from tensorc.backends.numpy_names import Names
-from tensorc.backends.numpy_steps import StepPrinter, given_values
+from tensorc.backends.python_base import ANY, Batch
+from tensorc.backends.python_expr import compared_inputs
+from tensorc.backends.python_layout import tuple_text
+from tensorc.backends.python_names import Names
+from tensorc.backends.python_steps import StepPrinter, given_values
 from tensorc.ir import Extent, Program
 from tensorc.plan import Load, Plan
 from tensorc.printing import print_equation

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tensorc.backends.numpy_layout import tuple_text
-from tensorc.backends.numpy_signature import HeadWriter
+from tensorc.backends.python_layout import tuple_text
+from tensorc.backends.python_signature import HeadWriter
 from tensorc.plan import Keep, Loop, Update
 
 

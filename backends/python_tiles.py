@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tensorc.backends.numpy_base import BasePrinter, target
-from tensorc.backends.numpy_expr import align
-from tensorc.backends.numpy_layout import bare
+from tensorc.backends.python_base import BasePrinter, target
+from tensorc.backends.python_expr import align
+from tensorc.backends.python_layout import bare
 from tensorc.plan import COLUMN, ROW, GateUse, Ref, ScanTile, Solve, Tile
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tensorc.backends.numpy_base import EVERY
-from tensorc.backends.numpy_layout import tuple_text
-from tensorc.backends.numpy_signature import HeadWriter
+from tensorc.backends.python_base import EVERY
+from tensorc.backends.python_layout import tuple_text
+from tensorc.backends.python_signature import HeadWriter
 from tensorc.plan import ROW, Keep, Loop, Step
 
 
