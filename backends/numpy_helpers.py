@@ -144,6 +144,41 @@ def _tail(state, rows, axis, depth):
     return joined[(..., slice(joined.shape[axis] - depth, None), *(slice(None),) * (-axis - 1))]
 
 
+def _monomials(lower, factor, power, weighted, axis):
+    """Every product of `power` elements along an axis (negative) once: `lower` holds those of one less,
+    `factor` the elements. Weighted, each counts as often as its elements can be arranged."""
+    first, last, ratio = _places(factor.shape[axis], power)
+    out = lower.take(first, axis) * factor.take(last, axis)
+    if weighted:
+        out *= ratio.astype(out.dtype).reshape(ratio.shape + (1,) * (-axis - 1))
+    return out
+
+
+def _places(size, power):
+    """For the products of `power` of `size` elements, ascending places in lexicographic order: which product
+    of one element less comes first, the last place, and how many more arrangements there are."""
+    found = _PLACES.get((size, power))
+    if found is not None:
+        return found
+    last = np.arange(size)
+    equal = np.ones(size, int)
+    first = last
+    for _ in range(power - 1):
+        count = size - last
+        first = np.repeat(np.arange(len(last)), count)
+        begin = np.cumsum(count) - count
+        place = np.arange(len(first)) - (begin - last)[first]
+        equal = np.where(place == last[first], equal[first] + 1, 1)
+        last = place
+    if len(_PLACES) >= 16:
+        _PLACES.clear()
+    _PLACES[size, power] = first, last, power / equal
+    return _PLACES[size, power]
+
+
+_PLACES = {}
+
+
 def _triangular(matrix, right, columns):
     """The unknown of (1 - matrix) unknown = right, the matrix strictly lower triangular: by substitution
     in blocks of 16 rows."""

@@ -62,6 +62,8 @@ def _helpers(text: str) -> list[str]:
     for name in functions:
         if name == "_future" and name in needed:
             lines += ["", "_FUTURE = {}"]
+        if name == "_places" and name in needed:
+            lines += ["", "_PLACES = {}"]
         if name in needed:
             lines += ["", *inspect.getsource(functions[name]).rstrip().split("\n"), ""]
     return lines

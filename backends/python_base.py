@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import factorial
 
 from tensorc.backends.python_expr import ExprPrinter, align
 from tensorc.backends.python_layout import bare
 from tensorc.backends.python_names import Names
 from tensorc.ir import Extent
-from tensorc.plan import COLUMN, ROW, Keep, Plan, Ref, State, Step, Update
+from tensorc.plan import COLUMN, ROW, Keep, Plan, Ref, State, Step, Symmetric, Update
 
 LONGEST_NAME = 16
 EVERY = "*"  # as the equation at hand: steps say nothing of theirs
@@ -69,6 +70,10 @@ class BasePrinter:
 
     def size(self, extent: Extent) -> str:
         """An extent as Python: a product of size variables."""
+        if isinstance(extent, Symmetric):
+            base = self.size(Extent(extent.coefficient, extent.names))
+            factors = [base, *(f"({base} + {k})" for k in range(1, extent.power))]
+            return f"({' * '.join(factors)} // {factorial(extent.power)})"
         parts = [self.names.size(n) for n in extent.names]
         if extent.coefficient != 1 or not parts:
             parts.insert(0, str(extent.coefficient))

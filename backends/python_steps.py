@@ -12,6 +12,7 @@ from tensorc.backends.python_base import Made, target
 from tensorc.backends.python_contract import ContractPrinter
 from tensorc.backends.python_expr import align, compared, hazardous, may_alias
 from tensorc.backends.python_layout import bare, tuple_text
+from tensorc.backends.python_monomials import MonomialPrinter
 from tensorc.backends.python_tiles import TilePrinter
 from tensorc.ir import Add, And, Call, Cond, Const, Expr, Index, Mul, Node, Read, Size, Where, walk
 from tensorc.plan import (
@@ -41,7 +42,7 @@ FOLDS = {
 }
 
 
-class StepPrinter(ContractPrinter, TilePrinter):
+class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
     """Prints the steps of one plan, each kind by its own method."""
 
     def block(self, steps: Sequence[Step], later: Sequence[Step] = ()) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from tensorc.ir import reads
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stage_graph import Graph, GraphNode, Memory, Product, Shift, Stage, Value
+from tensorc.passes.stage_graph import Graph, GraphNode, Memory, Packed, Product, Shift, Stage, Value
 
 
 @dataclass(slots=True)
@@ -53,7 +53,9 @@ def schedule(graph: Graph) -> Schedule:
             constant = TOKEN not in node.out.axes
             target = _at(plan, level)
             (target.constants if constant else target.nodes).append(node)
-            if isinstance(node, Value) and all(v not in plan.first or v in plan.remade for v in inputs):
+            if isinstance(node, Value | Packed) and all(
+                v not in plan.first or v in plan.remade for v in inputs
+            ):
                 plan.remade.add(node.out.value)
             plan.first[node.out.value] = level
     return plan
@@ -97,9 +99,14 @@ def node_inputs(graph: Graph, node: GraphNode) -> list[str]:
             return [graph.tensors[t].value for t in reads(expr)]
         case Product(items=items):
             return [r.value for r in items]
+        case Packed(lower=lower, factor=factor):
+            return [lower.value, factor.value]
         case Shift(source=source):
             return [source.value]
         case Stage(items=items, state=state):
             memory = graph.memories[state.value]
-            return [r.value for r in (*items, *memory.writes, *(g for g, _ in memory.gates))]
+            found = [r.value for r in (*items, *memory.writes, *(g for g, _ in memory.gates))]
+            if node.pair is not None and memory.plain is not None:
+                found += [r.value for r in (*node.pair.items, *memory.plain.writes)]
+            return found
     raise TypeError(node)

@@ -65,15 +65,18 @@ class Chunkwise(Realiser):
         memory = self.graph.memories[node.state.value]
         names = dict(zip(memory.axes, node.state.axes, strict=True))
         items = [self.ref(r) for r in node.items]
-        others = [r for r in memory.writes if r.value != unknown]
-        (own,) = [r for r in memory.writes if r.value == unknown]
+        pair, plain = node.pair or node, memory.plain or memory
+        near = [self.ref(r) for r in pair.items]
+        others = [r for r in plain.writes if r.value != unknown]
+        (own,) = [r for r in plain.writes if r.value == unknown]
         writes = [self.ref(r, COLUMN) for r in others]
-        inner = self._inner([*writes, Ref("", (COLUMN, *(a for a in own.axes if a != TOKEN)))], names, items)
+        written = dict(zip(plain.axes, pair.state.axes, strict=True))
+        inner = self._inner([*writes, Ref("", (COLUMN, *(a for a in own.axes if a != TOKEN)))], written, near)
         gates = [replace(g, gate=g.gate.relabel(names)) for g in self.gates(memory, node.reading.inclusive)]
         fine = self.emitter.tile("fine", True, gates, why)
         left = self.emitter.tile("left", True, gates, why)
         assert fine is not None
-        factors = [*items, *(w.relabel(inner) for w in writes), fine]
+        factors = [*near, *(w.relabel(inner) for w in writes), fine]
         through = {inner[a] for a in own.axes if a != TOKEN}
         out = self._labels(node.out.axes)
         if not through <= set(out):
@@ -93,25 +96,32 @@ class Chunkwise(Realiser):
 
     def stage(self, node: Stage, memory: Memory) -> Ref:
         items = [self.ref(r) for r in node.items]
-        writes = [self.ref(r, COLUMN) for r in memory.writes]
+        near, writes, written = self._near(node, memory)
         out = self._labels(node.out.axes)
         names = dict(zip(memory.axes, node.state.axes, strict=True))
         gates = self.gates(memory, node.reading.inclusive)
         relabelled = [replace(g, gate=g.gate.relabel(names)) for g in gates]
-        inner = self._inner(writes, names, items)
+        inner = self._inner(writes, written, near)
         local = [w.relabel(inner) for w in writes]
         state = Ref(node.state.value, node.state.axes)
         parts: list[Expr] = []
         for block in node.reading.split():
             text = "from the state" if block.earlier else "within the chunk"
             tile = self.emitter.tile(block.tile, node.reading.strict, relabelled, rule(node.why, text))
-            factors = [state, *items] if block.earlier else [*items, *local]
+            factors = [state, *items] if block.earlier else [*near, *local]
             factors += [tile] if tile is not None else []
             if not block.earlier and self._carried(items, factors, relabelled, out, node):
                 return self._scan(node, memory, items, gates, names, out)
             kept = [a for a in out if a in _all(factors)]
             parts.append(_read(self.emitter.product(factors, kept, rule(node.why, text))))
         return self.emitter.pointwise(Add(tuple(parts)), out, rule(node.why, "sum of both"))
+
+    def _near(self, node: Stage, memory: Memory) -> tuple[list[Ref], list[Ref], dict[str, str]]:
+        """What two tokens of one chunk are multiplied by, on the reading and on the writing side, and the
+        labels of the state as the reader names them: as written, not packed."""
+        pair, plain = node.pair or node, memory.plain or memory
+        names = dict(zip(plain.axes, pair.state.axes, strict=True))
+        return [self.ref(r) for r in pair.items], [self.ref(r, COLUMN) for r in plain.writes], names
 
     def _inner(self, writes: list[Ref], names: dict[str, str], items: list[Ref]) -> dict[str, str]:
         """Labels of the writes for this read: state axes as the reader names them, the rest apart."""

@@ -33,6 +33,7 @@ from tensorc.passes.recursion import recursion
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stage_graph import Graph, Tensor
 from tensorc.passes.stages import StageBuilder
+from tensorc.passes.symmetric import pack
 from tensorc.passes.terms import Definition, Map, Sum, Term, extents_of, rename_term, scaled, times
 from tensorc.plan import Ref, Why, span_line
 from tensorc.printing import print_expr
@@ -105,6 +106,7 @@ class _GraphBuilder:
                 self._define(definition, why)
             except NoScan as problem:
                 raise NotLinear(problem.reason, problem.change, why.line) from None
+        pack(self.stages.graph, self.log)
         return self.stages.graph
 
     def _define(self, definition: Definition, why: Why) -> None:

@@ -14,8 +14,24 @@ from tensorc.ir import Expr, Extent, Index, Node, Program, Read, Size, rebuild, 
 from tensorc.passes.blockwise import Pass, node_inputs, schedule
 from tensorc.passes.emit import BODY, CONSTANT, SETUP, Emitter
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stage_graph import Graph, GraphNode, Memory, Product, Shift, Stage, Tensor, Value
-from tensorc.plan import COLUMN, HERE, ROW, Delay, Keep, Load, Loop, Plan, Ref, State, Step, Tail, Update, Why
+from tensorc.passes.stage_graph import Graph, GraphNode, Memory, Packed, Product, Shift, Stage, Tensor, Value
+from tensorc.plan import (
+    COLUMN,
+    HERE,
+    ROW,
+    Delay,
+    Keep,
+    Load,
+    Loop,
+    Monomials,
+    Plan,
+    Ref,
+    State,
+    Step,
+    Tail,
+    Update,
+    Why,
+)
 from tensorc.plan_io import step_inputs, step_outputs
 
 Bound = tuple[str, tuple[int, ...]]
@@ -190,6 +206,8 @@ class Realiser(ABC):
         elif isinstance(node, Product):
             items = [self.ref(r) for r in node.items]
             made = self.emitter.product(items, self._labels(node.out.axes), node.why)
+        elif isinstance(node, Packed):
+            made = self._packed(node)
         elif isinstance(node, Shift):
             made = self._shift(node)
         elif self.graph.memories[node.state.value].total:
@@ -201,6 +219,23 @@ class Realiser(ABC):
         self.bound[node.out.value] = (made.value, tuple(labels.index(a) for a in made.axes))
         if TOKEN not in node.out.axes:
             self.final[node.out.value] = self.bound[node.out.value]
+
+    def _packed(self, node: Packed) -> Ref:
+        """The products of some elements of a value, each once."""
+        lower, factor, labels = self.ref(node.lower), self.ref(node.factor), self._labels(node.out.axes)
+        why = rule(node.why, "symmetric power: each product once")
+        step = Monomials(
+            self.emitter.fresh(labels),
+            lower,
+            factor,
+            node.first,
+            node.last,
+            node.label,
+            node.power,
+            node.weighted,
+            why,
+        )
+        return self.emitter.add(step, [lower, factor])
 
     def _shift(self, node: Shift) -> Ref:
         """Earlier rows: of the chunk, and of the state before it."""

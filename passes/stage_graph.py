@@ -43,6 +43,7 @@ class Memory:
     reverse: bool
     total: bool = False
     why: Why = field(default=Why(), compare=False)
+    plain: Memory | None = None  # the state as it was before its symmetric axes were packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,22 @@ class Stage:
     state: Ref
     items: tuple[Ref, ...]
     reading: Reading
+    why: Why = field(default=Why(), compare=False)
+    pair: Stage | None = None  # as it was before the state was packed: how two tokens are multiplied
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The products of `power` elements of one value, each once (see `tensorc.plan.Monomials`)."""
+
+    out: Ref
+    lower: Ref
+    factor: Ref
+    first: str
+    last: str
+    label: str
+    power: int
+    weighted: bool
     why: Why = field(default=Why(), compare=False)
 
 
@@ -70,7 +87,7 @@ class Shift:
     why: Why = field(default=Why(), compare=False)
 
 
-GraphNode: TypeAlias = Value | Product | Stage | Shift
+GraphNode: TypeAlias = Value | Product | Packed | Stage | Shift
 
 
 @dataclass(frozen=True, slots=True)

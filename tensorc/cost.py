@@ -162,6 +162,7 @@ KINDS = {
     "Solve": "solve",
     "Delay": "shift",
     "Tail": "shift",
+    "Monomials": "monomials",
     "Fold": "reduction",
     "Normalise": "softmax",
     "Fill": "store",

@@ -24,6 +24,7 @@ from tensorc.plan import (
     Keep,
     Load,
     Map,
+    Monomials,
     Normalise,
     Plan,
     Recur,
@@ -142,6 +143,10 @@ class Counter:
                 return self._scan(step, known) + Count(elements=read, calls=0)
             case Delay() | Tail():
                 return Count(elements=read + 2 * self._store(step.out, known), calls=6)
+            case Monomials():  # two gathers and a product; the weights are one more
+                written = self._store(step.out, known)
+                passes = 2 if step.weighted else 1
+                return Count(simple=passes * written, elements=read + (3 + passes) * written, calls=5)
             case Solve():  # half a matrix product: the matrix is triangular
                 written = self._store(step.out, known)
                 return Count(products=self.chunk * written, elements=read + 2 * written, calls=12)

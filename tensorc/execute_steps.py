@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorc.execute_expressions import GIVEN, Expressions
 from tensorc.execute_machine import Machine
+from tensorc.execute_monomials import monomials
 from tensorc.execute_relations import scan, solve, tile
 from tensorc.execute_shifts import delayed, tail
 from tensorc.execute_values import Labelled, PlanError, broadcast, contract, spread
@@ -26,6 +27,7 @@ from tensorc.plan import (
     Keep,
     Load,
     Map,
+    Monomials,
     Normalise,
     Plan,
     Recur,
@@ -148,6 +150,10 @@ class Interpreter(Machine):
         """The rows that later tokens still need."""
         self.make(step.out, tail(step, self.value, ROW))
 
+    def monomials(self, step: Monomials) -> None:
+        """The products of some elements of a vector, each once."""
+        self.make(step.out, monomials(self.numbers, step, self.value))
+
     def solve(self, step: Solve) -> None:
         """The unknown of (1 - matrix) unknown = right, row by row."""
         self.make(step.out, solve(self.numbers, step, self.value, ROW, COLUMN))
@@ -252,6 +258,7 @@ _STEPS: dict[type, Callable[[Interpreter, Any], None]] = {
     Solve: Interpreter.solve,
     Delay: Interpreter.delay,
     Tail: Interpreter.tail,
+    Monomials: Interpreter.monomials,
     Fold: Interpreter.fold,
     Normalise: Interpreter.normalise,
     Recur: Interpreter.recur,

@@ -5,12 +5,15 @@ Values are tensors whose axes carry labels: feature labels (letters of the progr
 the parallel form. A step makes one value out of others; broadcasting and transposition are by label.
 
     plan   Plan(form, prologue, loops, outputs, ...)      loop   Loop(reverse, setup, body, updates)
-    step   Load | Gather | Map | Contract | Tile | ScanTile | Fold | Normalise | Recur | Fill | Update | Keep
+    step   Load | Gather | Map | Contract | Tile | ScanTile | Solve | Delay | Tail | Monomials
+           | Fold | Normalise | Recur | Fill | Update | Keep
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import comb
 from typing import TypeAlias
 
 from tensorc.errors import Span
@@ -19,6 +22,24 @@ from tensorc.ir import Cond, Expr, Extent
 ROW = "@r"
 COLUMN = "@w"
 HERE = "@t"  # the position that a recursion fills: a number, not a label
+
+
+@dataclass(frozen=True, slots=True)
+class Symmetric(Extent):
+    """The products of `power` of the positions of an axis, whatever their order: d + 1 over 2 of them.
+
+    >>> Symmetric(1, ("d",), 2).value({"d": 4})
+    10
+    """
+
+    power: int = 2
+
+    def value(self, sizes: Mapping[str, int]) -> int:
+        count = Extent.value(self, sizes)
+        return comb(count + self.power - 1, self.power) if count else 0
+
+    def __str__(self) -> str:
+        return f"C({Extent.__str__(self)} + {self.power - 1}, {self.power})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +172,27 @@ class Delay:
 
 
 @dataclass(frozen=True, slots=True)
+class Monomials:
+    """The products of `power` elements of a vector, each once: out[m] = lower[first(m)] * factor[last(m)].
+
+    `lower` has the products of one element less under the label `first` (the vector itself for power 2),
+    `factor` the vector under `last`, `out` the products under `label`, in lexicographic order of their
+    ascending places. `weighted`: each counts as often as its places can be arranged, given that `lower` is
+    weighted too; the sum over m of weighted times plain products is the power of the inner product.
+    """
+
+    out: Ref
+    lower: Ref
+    factor: Ref
+    first: str
+    last: str
+    label: str
+    power: int
+    weighted: bool
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Tail:
     """The state of a delay after the chunk: the last rows of the state and the rows of `source`."""
 
@@ -237,6 +279,7 @@ Step: TypeAlias = (
     | Solve
     | Delay
     | Tail
+    | Monomials
     | Fold
     | Normalise
     | Fill

@@ -12,6 +12,7 @@ from tensorc.plan import (
     Keep,
     Load,
     Map,
+    Monomials,
     Normalise,
     Plan,
     Recur,
@@ -65,6 +66,8 @@ def step_inputs(step: Step) -> list[Ref]:
             return [state] if source is None else [source, state]
         case Solve(matrix=matrix, right=right):
             return [matrix, right]
+        case Monomials(lower=lower, factor=factor):
+            return [lower, factor]
         case Fold() | Normalise():
             return [r for n in (step.body, *step.domain) for r in expression_reads(n)]
         case Fill(row=row):
@@ -91,6 +94,7 @@ def step_outputs(step: Step) -> list[Ref]:
             | Solve()
             | Delay()
             | Tail()
+            | Monomials()
             | Fold()
             | Normalise()
         ):

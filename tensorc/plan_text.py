@@ -22,6 +22,7 @@ from tensorc.plan import (
     Load,
     Loop,
     Map,
+    Monomials,
     Normalise,
     Plan,
     Recur,
@@ -192,6 +193,9 @@ class Notation:
             case Solve(matrix=matrix, right=right):
                 earlier = self.ref(step.out.relabel({ROW: COLUMN}))
                 return f"{self.ref(right)} + sum[{self.label(COLUMN)}]({self.ref(matrix)} * {earlier})"
+            case Monomials(lower=lower, factor=factor):
+                count = "each as often as it can be arranged" if step.weighted else "each once"
+                return f"products of {self.ref(lower)} * {self.ref(factor)}, {count}"
             case Fold() | Normalise():
                 op = step.op if isinstance(step, Fold) else "softmax"
                 conditions = [print_cond(self._renamed(c)) for c in step.domain]  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from tensorc.ir import Extent
+from tensorc.plan import Symmetric
 
 Monomial: TypeAlias = tuple[tuple[str, int], ...]  # (name, exponent), sorted by name, no zero exponents
 Number: TypeAlias = int | Fraction
@@ -54,6 +55,10 @@ class Polynomial:
         product = cls.constant(extent.coefficient)
         for name in extent.names:
             product = product * cls.symbol(name)
+        if isinstance(extent, Symmetric):  # d (d + 1) ... (d + p - 1) / p!
+            base = product
+            for k in range(1, extent.power):
+                product = product * (base + k) * Fraction(1, k + 1)
         return product
 
     def __add__(self, other: Polynomial | Number) -> Polynomial:
