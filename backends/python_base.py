@@ -8,6 +8,7 @@ from math import factorial
 
 from tensorc.backends.python_expr import ExprPrinter, align
 from tensorc.backends.python_layout import bare
+from tensorc.backends.python_library import Library
 from tensorc.backends.python_names import Names
 from tensorc.ir import Extent
 from tensorc.plan import COLUMN, ROW, Keep, Plan, Ref, State, Step, Symmetric, Update
@@ -43,8 +44,8 @@ ANY = Batch()
 class BasePrinter:
     """The state of printing one plan; `lines` collects statements at the current depth."""
 
-    def __init__(self, plan: Plan, names: Names, batch: Batch = ANY) -> None:
-        self.plan, self.names, self.batch = plan, names, batch
+    def __init__(self, plan: Plan, names: Names, library: Library, batch: Batch = ANY) -> None:
+        self.plan, self.names, self.library, self.batch = plan, names, library, batch
         self.lines: list[str] = []
         self.made: dict[str, Made] = {}
         self.uses: dict[str, int] = {}
@@ -53,7 +54,7 @@ class BasePrinter:
         self.depth = 1
         self.reverse = False
         self.extents = dict(plan.extents)
-        self.printer = ExprPrinter(self._name, self._position, self.size, self._batched)
+        self.printer = ExprPrinter(library, self._name, self._position, self.size, self._batched)
         self.equation = ""
         self.numbers: dict[str, int] = {}  # the lines of the equations
         self.running: set[str] = set()
@@ -88,12 +89,13 @@ class BasePrinter:
         return self.names.value(f"{value}:given", f"{name}_given")
 
     def _batched(self, value: str) -> bool:
-        return bool(self.made[value].inputs)
+        """Whether an operand needs its leading axes named where NumPy aligns axes from the last."""
+        return not self.batch.none and bool(self.made[value].inputs)
 
     def _position(self, label: str) -> str:
         if label == ROW:
             return "rows"
-        return f"np.arange({bare(self.size(self.extents[label]))})"
+        return self.library.positions(bare(self.size(self.extents[label])))
 
     def _length(self, label: str) -> str:
         return "length" if label in (ROW, COLUMN) else self.size(self.extents[label])
@@ -131,13 +133,17 @@ class BasePrinter:
         """Count a use; whether it was the last one of a value that may be overwritten."""
         self.uses[ref.value] = self.uses.get(ref.value, 1) - 1
         made = self.made[ref.value]
-        return made.own and self.uses[ref.value] == 0
+        return self.library.in_place and made.own and self.uses[ref.value] == 0
 
     def _holds(self, mine: Made, others: Iterable[Made]) -> bool:
         """Whether the batch axes of a value are known to hold those of the others."""
         return bool(mine.inputs & self.batch.full) or all(o.inputs <= mine.inputs for o in others)
 
     def _at(self, ref: Ref, axes: Sequence[str]) -> str:
+        return align(self.made[ref.value].name, ref, axes, bool(self.made[ref.value].inputs))
+
+    def _operand(self, ref: Ref, axes: Sequence[str]) -> str:
+        """As `_at`, for an operand of an elementwise operation: it may lack leading axes of length 1."""
         return align(self.made[ref.value].name, ref, axes, self._batched(ref.value))
 
     def comment(self, step: Step) -> None:

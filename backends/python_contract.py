@@ -18,7 +18,7 @@ class ContractPrinter(BasePrinter):
             kept = tuple(a for a in left.axes if a in out.axes)
             text = self.made[left.value].name
             if gone:
-                text = f"{text}.sum(axis={gone if len(gone) > 1 else gone[0]})"
+                text = self.library.summed(text, gone)
             made = self._new(out, [left], prefix="sum_" if gone else "")
             text = align(text, Ref("", kept), out.axes, True)
             self.line(f"{made.name} = {text}")
@@ -42,8 +42,7 @@ class ContractPrinter(BasePrinter):
                 ref = Ref(f"{mine.value}:{','.join(alone)}", axes)
                 made = self._new(ref, [mine], prefix="sum_")
                 gone = tuple(mine.axes.index(a) - len(mine.axes) for a in alone)
-                positions = gone if len(gone) > 1 else gone[0]
-                self.line(f"{made.name} = {self.made[mine.value].name}.sum(axis={positions})")
+                self.line(f"{made.name} = {self.library.summed(self.made[mine.value].name, gone)}")
                 mine = ref
             result.append(mine)
         return result[0], result[1]
@@ -57,10 +56,10 @@ class ContractPrinter(BasePrinter):
                 and mine.value != other.value
                 and self._holds(made, [self.made[other.value]])
             ):
-                self.line(f"{made.name} *= {self._at(other, out.axes)}")
+                self.line(f"{made.name} *= {self._operand(other, out.axes)}")
                 self.made[out.value] = Made(made.name, made.inputs, True, made.label)
                 return
-        text = f"{self._at(left, out.axes)} * {self._at(right, out.axes)}"
+        text = f"{self._operand(left, out.axes)} * {self._operand(right, out.axes)}"
         tile = self._tile_of(left, right)
         made = self._new(out, [left, right], prefix={"mask": "masked_", "": ""}.get(tile, "decayed_"))
         self.line(f"{made.name} = {text}")

@@ -1,4 +1,4 @@
-"""Printing expressions as NumPy: values aligned by label, functions by table."""
+"""Printing expressions: values aligned by label, functions by the table of the library."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from tensorc.backends.python_layout import bare
+from tensorc.backends.python_library import Library
 from tensorc.ir import (
     Add,
     And,
@@ -33,26 +34,6 @@ from tensorc.ir import (
     walk,
 )
 from tensorc.plan import Ref
-
-FUNCTIONS = {
-    "exp": "np.exp({0})",
-    "log": "np.log({0})",
-    "sqrt": "np.sqrt({0})",
-    "rsqrt": "1 / np.sqrt({0})",
-    "abs": "np.abs({0})",
-    "sign": "np.sign({0})",
-    "tanh": "np.tanh({0})",
-    "sigmoid": "_sigmoid({0})",
-    "silu": "_silu({0})",
-    "gelu": "_gelu({0})",
-    "relu": "np.maximum({0}, 0)",
-    "elu": "_elu({0})",
-    "softplus": "_softplus({0})",
-    "cos": "np.cos({0})",
-    "sin": "np.sin({0})",
-    "maximum": "np.maximum({0}, {1})",
-    "minimum": "np.minimum({0}, {1})",
-}
 
 
 def align(name: str, ref: Ref, axes: Sequence[str], batched: bool = True) -> str:
@@ -84,12 +65,14 @@ class ExprPrinter:
 
     def __init__(
         self,
+        library: Library,
         name: Callable[[str, bool], str],
         position: Callable[[str], str],
         extent: Callable[[Extent], str],
         batched: Callable[[str], bool],
     ) -> None:
-        self.name, self.position, self.extent, self.batched = name, position, extent, batched
+        self.library, self.name, self.position = library, name, position
+        self.extent, self.batched = extent, batched
 
     def value(self, node: Node, axes: Sequence[str]) -> str:
         """The expression in the dtype of the computation, axes broadcast to `axes`."""
@@ -108,11 +91,11 @@ class ExprPrinter:
                 return str(value) if given and isinstance(value, int) else number(value)
             case Size(name=name):
                 text = self.extent(Extent(1, (name,)))
-                return text if given else f"compute({text})"
+                return text if given or not self.library.typed_sizes else self.library.scalar(text)
             case Index(name=name):
                 here = Ref("", (name,))
                 text = align(self.position(name), here, axes, batched=False)
-                return text if given else f"{text}.astype(compute)"
+                return text if given else self.library.convert(text)
             case Read():
                 return self._read(node, axes, given)
             case Neg(operand=operand):
@@ -135,21 +118,21 @@ class ExprPrinter:
                 return self._power(base, exponent, inner, given)
             case Call(function=function, arguments=arguments):
                 parts = [inner(a) for a in arguments]
-                if not given and not _in_compute_dtype(node):
-                    parts = [f"compute({p})" for p in parts]
-                text = FUNCTIONS[function].format(*parts)
-                return f"({text})" if function == "rsqrt" else text
+                plain = list(map(is_plain, arguments))
+                if not given and not self._typed(node):
+                    parts = [self.library.scalar(p) for p in parts]
+                return self.library.call(function, parts, plain, given)
             case Iverson(condition=condition):
                 mask = self.condition(condition, axes)
-                return f"({mask})" if given else f"np.asarray({bare(mask)}).astype(compute)"
+                return f"({mask})" if given else self.library.indicator(mask, is_plain(condition))
             case Where(condition=condition, then=then, otherwise=otherwise):
                 if lazy(node):
                     test = bare(self.condition(condition, axes))
                     return f"({inner(then)} if {test} else {inner(otherwise)})"
-                parts = [bare(self.condition(condition, axes)), inner(then), inner(otherwise)]
-                text = f"np.where({', '.join(parts)})"
-                settled = given or any(map(_in_compute_dtype, (then, otherwise)))
-                return text if settled else f"{text}.astype(compute)"
+                mask = self.condition(condition, axes)
+                text = self.library.where(mask, inner(then), inner(otherwise), is_plain(condition))
+                settled = given or any(map(self._typed, (then, otherwise)))
+                return text if settled else self.library.convert(text)
         raise TypeError(f"no source for {node!r}")
 
     def _read(self, node: Read, axes: Sequence[str], given: bool) -> str:
@@ -184,21 +167,40 @@ class ExprPrinter:
         self, sign: str, left: Expr, right: Expr, inner: Callable[[Node], str], given: bool
     ) -> str:
         top = _wrap(left, inner(left), (Add, Neg, FloorDiv, Mod, Mul, Div))
-        if not given and not _in_compute_dtype(left) and not _in_compute_dtype(right):
-            top = f"compute({inner(left)})"
+        if not given and not self._typed(left) and not self._typed(right):
+            top = self.library.scalar(inner(left))
         bottom = _wrap(right, inner(right), (Add, Neg, FloorDiv, Mod, Mul, Div))
         return f"{top} {sign} {bottom}"
 
     def _power(self, base: Expr, exponent: Expr, inner: Callable[[Node], str], given: bool) -> str:
         low, high = inner(base), inner(exponent)
-        if not given and not _in_compute_dtype(base) and not _in_compute_dtype(exponent):
-            return f"compute({low}) ** {_wrap(exponent, high, (Add, Mul, Neg, Div, FloorDiv, Mod, Pow))}"
+        if not given and not self._typed(base) and not self._typed(exponent):
+            high = _wrap(exponent, high, (Add, Mul, Neg, Div, FloorDiv, Mod, Pow))
+            return f"{self.library.scalar(low)} ** {high}"
         if isinstance(exponent, Const) and exponent.value == 2:
-            return f"np.square({low})"
+            return self.library.square(low)
         if isinstance(exponent, Const):
             low = low if isinstance(base, Read | Call) else f"({low})"
             return f"{low} ** {_wrap(exponent, high, ())}"
-        return f"np.power({low}, {high})"
+        return self.library.power(low, high)
+
+    def _typed(self, node: Node) -> bool:
+        """Whether the source of an expression is sure to have the dtype of the computation, not that of
+        Python's numbers."""
+        match node:
+            case Const():
+                return False
+            case Size():
+                return self.library.typed_sizes
+            case Neg(operand=operand):
+                return self._typed(operand)
+            case Add(terms=parts) | Mul(factors=parts) | Call(arguments=parts):
+                return any(map(self._typed, parts))
+            case Div() | FloorDiv() | Mod():
+                return self._typed(node.numerator) or self._typed(node.denominator)
+            case Pow():
+                return self._typed(node.base) or self._typed(node.exponent)
+        return True
 
     def condition(self, node: Cond, axes: Sequence[str]) -> str:
         """A condition as a boolean array, brackets around it where an operator would bind tighter."""
@@ -210,7 +212,7 @@ class ExprPrinter:
             case Or(parts=parts):
                 return "(" + " | ".join(self.condition(p, axes) for p in parts) + ")"
             case Not(part=part):
-                return f"np.logical_not({self.condition(part, axes)})"
+                return self.library.opposite(self.condition(part, axes), is_plain(part))
         raise TypeError(node)
 
 
@@ -279,21 +281,9 @@ def _is_nothing(term: Expr) -> bool:
     )
 
 
-def _in_compute_dtype(node: Node) -> bool:
-    """Whether the source of an expression is sure to have the dtype of the computation, not that of
-    Python's numbers."""
-    match node:
-        case Const():
-            return False
-        case Neg(operand=operand):
-            return _in_compute_dtype(operand)
-        case Add(terms=parts) | Mul(factors=parts) | Call(arguments=parts):
-            return any(map(_in_compute_dtype, parts))
-        case Div() | FloorDiv() | Mod():
-            return _in_compute_dtype(node.numerator) or _in_compute_dtype(node.denominator)
-        case Pow():
-            return _in_compute_dtype(node.base) or _in_compute_dtype(node.exponent)
-    return True
+def is_plain(node: Node) -> bool:
+    """Whether an expression or a condition is of numbers and sizes alone: one number, not an array."""
+    return not any(isinstance(n, Read | Index) for n in walk(node))
 
 
 def compared_inputs(program: Program) -> frozenset[str]:

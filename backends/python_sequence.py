@@ -44,7 +44,7 @@ class SequenceWriter(HeadWriter):
             if isinstance(step, Keep):
                 shape = tuple_text(["*batch", *(self._extent_of(step, k) for k in range(len(step.axes)))])
                 dtype = "compute" if step.tensor in whole else "dtype"
-                self.line(f"{self.names.tensor(step.tensor)} = np.empty({shape}, {dtype})")
+                self.line(f"{self.names.tensor(step.tensor)} = {self.library.empty(shape, dtype)}")
 
     def _extent_of(self, step: object, k: int) -> str:
         axis = step.axes[k]  # type: ignore[attr-defined]
@@ -61,7 +61,7 @@ class SequenceWriter(HeadWriter):
             name = self.printer.state(state)
             shape = self._state_shape(state.axes)
             if not self._streams():
-                self.line(f"{name} = np.zeros({shape}, compute)")
+                self.line(f"{name} = {self.library.zeros(shape)}")
             else:
                 self.line(f"{name} = _state(state and state[{number + k}], {shape}, compute)")
 
@@ -100,7 +100,7 @@ class SequenceWriter(HeadWriter):
             order = f"{first}start, {first}stop"
             if loop.reverse:
                 order = "stop - 1, start - 1, -1"
-            self.lines.insert(at, f"        rows = np.arange({order})")
+            self.lines.insert(at, f"        rows = {self.library.positions(order)}")
         if re.search(r"\blength\b", text):
             self.lines.insert(at, "        length = stop - start")
         printer.depth = 1
@@ -130,4 +130,4 @@ class SequenceWriter(HeadWriter):
             and self.printer.made[ref.value].own
         ):
             return f"_cast({text}, dtype)"
-        return f"np.array(np.broadcast_to({text}, {shape}), dtype)"
+        return self.library.broadcast(text, shape, "dtype")

@@ -7,6 +7,7 @@ import re
 from tensorc.backends.python_base import ANY, Batch
 from tensorc.backends.python_expr import compared_inputs
 from tensorc.backends.python_layout import tuple_text
+from tensorc.backends.python_library import Library
 from tensorc.backends.python_names import Names
 from tensorc.backends.python_steps import StepPrinter, given_values
 from tensorc.ir import Extent, Program
@@ -17,10 +18,10 @@ from tensorc.printing import print_equation
 class HeadWriter:
     """Writes what every generated function starts with; `lines` collects the text of the module."""
 
-    def __init__(self, program: Program, plan: Plan, batch: Batch = ANY) -> None:
-        self.program, self.plan = program, plan
+    def __init__(self, program: Program, plan: Plan, library: Library, batch: Batch = ANY) -> None:
+        self.program, self.plan, self.library = program, plan, library
         self.names = Names(program)
-        self.printer = StepPrinter(plan, self.names, batch)
+        self.printer = StepPrinter(plan, self.names, library, batch)
         steps = [s for loop in plan.loops for s in (*loop.before, *loop.setup, *loop.body)]
         loaded = frozenset(s.out.value for s in (*steps, *plan.epilogue) if isinstance(s, Load))
         self.printer.raw = given_values([*steps, *plan.epilogue]) & loaded
@@ -75,13 +76,13 @@ class HeadWriter:
             rank = sum(a != without for a in declaration.axes)
             name = self.names.tensor(declaration.name)
             shapes.append(f"{name}.shape[:-{rank}]" if rank else f"{name}.shape")
-        self.line(f"batch = np.broadcast_shapes({', '.join(shapes) or '()'})")
+        self.line(f"batch = {self.library.shapes(', '.join(shapes) or '()')}")
 
     def _prepare(self, without: Extent | None) -> None:
         for declaration in self.program.inputs:
             name = self.names.tensor(declaration.name)
             if not declaration.axes:
-                self.line(f"{name} = np.asarray({name})")
+                self.line(f"{name} = {self.library.array(name)}")
         for text in self._solve(without)[0]:
             self.line(text)
         self._batch(without)

@@ -1,4 +1,4 @@
-"""Printing steps as NumPy statements.
+"""Printing steps as statements of Python.
 
 Arrays have the leading batch axes first and one axis for each label after them; alignment inserts axes of
 length 1. A value that is not used again is overwritten where its shape is known to hold the result.
@@ -33,13 +33,6 @@ from tensorc.plan import (
     Update,
 )
 from tensorc.plan_io import expression_reads, step_inputs, step_outputs
-
-FOLDS = {
-    "sum": ("np.add", "0"),
-    "prod": ("np.multiply", "1"),
-    "max": ("np.maximum", "-np.inf"),
-    "min": ("np.minimum", "np.inf"),
-}
 
 
 class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
@@ -80,9 +73,10 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
             self.line(f"{given} = {rows}")
             rows = given
         if recurrent:
-            rows = f"np.asarray({rows})"
-        cast = ".astype(compute, copy=False)" if step.tensor in self.plan.inputs else ""
-        self.line(f"{name} = {rows}{cast}")
+            rows = self.library.array(rows)
+        if step.tensor in self.plan.inputs:
+            rows = self.library.cast(rows)
+        self.line(f"{name} = {rows}")
 
     def rows(self, rank: int, axis: int) -> str:
         """The subscript that takes the rows of the current chunk."""
@@ -103,7 +97,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         parts = []
         for label, subscript in zip(step.source.axes, step.subscripts, strict=True):
             if label == ROW:
-                parts.append(align("np.arange(length)", Ref("", (ROW,)), step.out.axes, False))
+                parts.append(align(self.library.positions("length"), Ref("", (ROW,)), step.out.axes, False))
             else:
                 parts.append(self.printer.given(subscript, step.out.axes))
         self.line(f"{made.name} = _read({source}, {', '.join(parts)})")
@@ -130,16 +124,16 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         made = self._new(step.out, list(dict.fromkeys(refs)), prefix=_function(step.expr))
         if not refs or set(step.out.axes) - {a for r in refs for a in r.axes}:
             shape = tuple_text(self._length(a) for a in step.out.axes)
-            wide = f"_spread({bare(text)}, {shape}, compute)"
-            text = wide if step.out.axes else f"np.asarray({text}, compute)"
+            wide = self.library.spread(bare(text), shape)
+            text = wide if step.out.axes else self.library.whole(text)
         self._assign(made, "=", bare(text), step.expr)
         made.own = not may_alias(step.expr)
 
     def _assign(self, made: Made, sign: str, text: str, *nodes: Node) -> None:
         """An assignment; warnings of values that a choice or a domain then leaves out are not shown."""
-        quiet = any(map(hazardous, nodes))
+        quiet = bool(self.library.quiet) and any(map(hazardous, nodes))
         if quiet:
-            self.line('with np.errstate(all="ignore"):')
+            self.line(self.library.quiet)
         self.depth += quiet
         self.line(f"{made.name} {sign} {text}")
         self.depth -= quiet
@@ -174,18 +168,14 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         full = (*step.out.axes, *step.over)
         body, mask, axis = self._folded(step.body, step.domain, full, len(step.over))
         made = self._new(step.out, list(dict.fromkeys(refs)), prefix=f"{step.op}_")
-        if step.op == "logsumexp":
-            text = f"_logsumexp({body}, {mask}, {axis})"
-        else:
-            ufunc, start = FOLDS[step.op]
-            text = f"_reduce({ufunc}, {body}, {mask}, {start}, {axis})"
+        text = self.library.reduced(step.op, body, mask, axis)
         self._assign(made, "=", text, _chosen(step.domain, step.body))
 
     def _folded(
         self, body: Expr, domain: tuple[Node, ...], full: Sequence[str], count: int
     ) -> tuple[str, str, str]:
         text = self.printer.value(body, full)
-        spread = f"_spread({bare(text)}, {tuple_text(self._length(a) for a in full)}, compute)"
+        spread = self.library.spread(bare(text), tuple_text(self._length(a) for a in full))
         if {a for r in expression_reads(body) for a in r.axes} >= set(full):
             spread = text
         mask = " & ".join(self.printer.condition(c, full) for c in domain) or "True"  # type: ignore[arg-type]
@@ -209,7 +199,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
             made = self._named(full, name, [], name, own=False)
             made.inputs = frozenset(self.plan.inputs)
             shape = tuple_text(["*batch", *(self._length(a) for a in full.axes)])
-            self.line(f"{made.name} = np.zeros({shape}, compute)")
+            self.line(f"{made.name} = {self.library.zeros(shape)}")
         size = self.size(step.extent)
         span = f"range({size})" if not step.reverse else f"reversed(range({size}))"
         self.line(f"for t in {span}:")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tensorc.backends.python_base import BasePrinter, target
 from tensorc.backends.python_expr import align
-from tensorc.backends.python_layout import bare
 from tensorc.plan import COLUMN, ROW, GateUse, Ref, ScanTile, Solve, Tile
 
 
@@ -21,7 +20,7 @@ class TilePrinter(BasePrinter):
         made = self._named(step.out, name if refs else "mask", refs, None, own=bool(refs))
         size = self._length(step.rows)
         if not step.gates:
-            text = f"np.tri({size}, {'k=-1, ' if step.strict else ''}dtype=compute)"
+            text = self.library.triangle(size, step.strict)
             self.line(
                 f"{made.name} = {align(text, Ref('', (step.rows, step.columns)), step.out.axes, False)}"
             )
@@ -30,8 +29,8 @@ class TilePrinter(BasePrinter):
 
     def _mask(self, step: Tile, features: list[str]) -> str:
         size = self._length(step.rows)
-        late = f"np.arange({size})[:, None{', None' * len(features)}]"
-        early = f"np.arange({size})" + (f"[:{', None' * len(features)}]" if features else "")
+        late = f"{self.library.positions(size)}[:, None{', None' * len(features)}]"
+        early = self.library.positions(size) + (f"[:{', None' * len(features)}]" if features else "")
         return f"({early} {'<' if step.strict else '<='} {late})"
 
     def _sums(self, gate: Ref, log: bool, axis: int) -> str:
@@ -59,12 +58,12 @@ class TilePrinter(BasePrinter):
         if step.part == "left":
             return self._spread(f"_segment({late}, None, compute)", gate, step.out.axes)
         if step.part == "right":
-            last = ", ".join(["...", *("-1:" if a == step.rows else ":" for a in gate.axes)])
-            return self._spread(f"_segment(_at({sums}, np.s_[{last}]), {sums}, compute)", gate, step.out.axes)
+            last = self.library.subscript(["...", *("-1:" if a == step.rows else ":" for a in gate.axes)])
+            return self._spread(f"_segment(_at({sums}, {last}), {sums}, compute)", gate, step.out.axes)
         if step.part == "through":
-            end = ", ".join(["...", *("-1" if a == step.rows else ":" for a in gate.axes)])
+            end = self.library.subscript(["...", *("-1" if a == step.rows else ":" for a in gate.axes)])
             own = tuple(a for a in gate.axes if a != step.rows)
-            text = f"_segment(_at({sums}, np.s_[{end}]), None, compute)"
+            text = f"_segment(_at({sums}, {end}), None, compute)"
             return self._spread(text, Ref("", own), step.out.axes)
         return self._fine(gate, step, features, late, sums)
 
@@ -81,13 +80,13 @@ class TilePrinter(BasePrinter):
         future = f"_future({self._length(step.rows)}, {step.strict}, {len(features)}, compute)"
         text = f"_segment(_at({late}, {up}), _at({early}, {down}), compute, {future})"
         if step.part == "outside":
-            text = f"np.where({bare(self._mask(step, features))}, {text}, compute(1))"
+            text = self.library.where(self._mask(step, features), text, "compute(1)")
         return self._spread(text, Ref("", full), step.out.axes)
 
     def _subscript(self, axes: tuple[str, ...], full: tuple[str, ...], rows: str, place: str) -> str:
         """Where a gate's axes go in a tile: its rows at `place`, its features in order."""
         marks = [":" if a == place or (a in axes and a != rows) else "None" for a in full]
-        return f"np.s_[..., {', '.join(marks)}]"
+        return self.library.subscript(["...", *marks])
 
     def _spread(self, text: str, ref: Ref, axes: tuple[str, ...]) -> str:
         return align(text, Ref("", ref.axes), axes, True)
@@ -96,23 +95,24 @@ class TilePrinter(BasePrinter):
         """A gate that is the same at every token: powers of it."""
         mask = self._mask(step, features) if step.part in ("fine", "outside") else None
         length = self._length(step.rows)
-        pairs = f"(np.arange({length})[:, None] - np.arange({length}){'' if use.inclusive else ' - 1'})"
+        each = self.library.positions(length)
+        pairs = f"({each}[:, None] - {each}{'' if use.inclusive else ' - 1'})"
         steps = {
-            "left": f"np.arange(1, {length} + 1)" if use.inclusive else f"np.arange({length})",
-            "right": f"np.arange({length} - 1, -1, -1)",
-            "through": f"np.asarray({length})",
+            "left": self.library.positions(f"1, {length} + 1") if use.inclusive else each,
+            "right": self.library.positions(f"{length} - 1, -1, -1"),
+            "through": self.library.array(length),
         }.get(step.part, pairs)
         own = [a for a in step.out.axes if a in (step.rows, step.columns)]
         exponent = align(steps, Ref("", tuple(own)), step.out.axes, False)
         base = self._at(use.gate, step.out.axes)
         if mask is None:
-            count = f"{exponent}.astype(compute)"
+            count = self.library.convert(exponent)
         else:
-            count = f"np.maximum({bare(exponent)}, 0).astype(compute)"
-        text = f"np.exp({base} * {count})" if use.log else f"np.power({base}, {count})"
-        if step.part == "outside":
-            return f"np.where({bare(mask or '')}, {text}, compute(1))"
-        return text if mask is None else f"np.where({bare(mask)}, {text}, compute(0))"
+            count = self.library.convert(self.library.clipped(exponent))
+        text = self._exp(f"{base} * {count}") if use.log else self.library.power(base, count)
+        if mask is None:
+            return text
+        return self.library.where(mask, text, f"compute({int(step.part == 'outside')})")
 
     def _scantile(self, step: ScanTile) -> None:
         for ref in (step.writes, step.state, *(u.gate for u in step.gates)):
@@ -149,4 +149,7 @@ class TilePrinter(BasePrinter):
 
     def _gate_value(self, use: GateUse, axes: tuple[str, ...]) -> str:
         text = self._at(use.gate, axes)
-        return f"np.exp({text})" if use.log else text
+        return self._exp(text) if use.log else text
+
+    def _exp(self, text: str) -> str:
+        return self.library.functions["exp"].format(text)

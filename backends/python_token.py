@@ -22,7 +22,7 @@ class TokenWriter(HeadWriter):
 
     def _step(self, loop: Loop, keywords: list[str]) -> None:
         printer = self.printer
-        self._signature("step", ["state"], [*keywords, "position=0", "compute=np.float32"])
+        self._signature("step", ["state"], [*keywords, "position=0", f"compute={self.library.compute}"])
         self.line('"""One token: the outputs, and the states after it."""')
         at = len(self.lines)
         for text in self._solve(self.plan.time)[0]:
@@ -51,12 +51,12 @@ class TokenWriter(HeadWriter):
         if not whole:
             declared = next(o for o in self.program.outputs if o.name == step.tensor)
             rest = [self.printer.size(a) for a in declared.axes if a != self.plan.time]
-            return f"np.array(np.broadcast_to({text}, {tuple_text(['*batch', *rest])}), compute)"
+            return self.library.broadcast(text, tuple_text(["*batch", *rest]), "compute")
         shared = not made.own or any(name.startswith(made.name) for name in after)
-        return f"{text}.copy()" if shared else text
+        return self.library.copy(text) if shared else text
 
     def _start(self, loop: Loop, keywords: list[str]) -> None:
-        self._signature("start", [], [*keywords, "compute=np.float32"])
+        self._signature("start", [], [*keywords, f"compute={self.library.compute}"])
         self.line('"""The states before any token, for inputs of one token."""')
         at = len(self.lines)
         self._prepare(self.plan.time)
@@ -80,7 +80,7 @@ class TokenWriter(HeadWriter):
 
     def _zeros(self, loop: Loop) -> str:
         """The states before any token."""
-        return tuple_text(f"np.zeros({self._state_shape(s.axes)}, compute)" for s in loop.states)
+        return tuple_text(self.library.zeros(self._state_shape(s.axes)) for s in loop.states)
 
     def _signature_call(self, time: str, passed: list[str]) -> None:
         arguments = []
@@ -93,13 +93,13 @@ class TokenWriter(HeadWriter):
             else:
                 arguments.append(name)
             if declaration.name not in self.printer.given:
-                self.line(f"{name} = {name}.astype(compute, copy=False)")
+                self.line(f"{name} = {self.library.cast(name)}")
         (loop,) = self.plan.loops
         self.line("if state is None:")
         self.line(f"state = {self._zeros(loop)}", 2)
         for declaration in self.program.outputs:
             shape = tuple_text(["*batch", *map(self.printer.size, declaration.axes)])
-            self.line(f"{self.names.tensor(declaration.name)} = np.empty({shape}, dtype)")
+            self.line(f"{self.names.tensor(declaration.name)} = {self.library.empty(shape, 'dtype')}")
         self.line(f"for t in range({time}):")
         call = ", ".join(
             [
