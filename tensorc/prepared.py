@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tensorc.ir import Program
     from tensorc.plan import Plan
 
+kind = attrgetter("__class__", "dtype", "shape")
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -29,11 +32,10 @@ class Call:
 
 
 class Step:
-    """One token. `shapes`, `dtypes` and `kinds` are those of its inputs: if they are met again, nothing is
-    bound."""
+    """One token. `inputs` has the type, dtype and shape of each: if they are met again, nothing is bound."""
 
     __slots__ = (
-        "casts", "compute", "dtypes", "function", "kinds", "layout", "plain", "round", "shapes", "start",
+        "casts", "compute", "function", "inputs", "layout", "plain", "round", "start",
     )  # fmt: skip
 
     def __init__(
@@ -45,9 +47,7 @@ class Step:
         compared: frozenset[str],
     ) -> None:
         arrays = bound.arrays.values()
-        self.shapes = [a.shape for a in arrays]
-        self.dtypes = [a.dtype for a in arrays]
-        self.kinds = [type(a) for a in arrays]
+        self.inputs = [kind(a) for a in arrays]
         self.compute = bound.compute
         keywords = {**sizes, "compute": bound.compute.type}
         self.function = with_keywords(functions["step"], keywords)
@@ -61,11 +61,7 @@ class Step:
     def fits(self, arrays: Any) -> bool:
         """Whether this is the step for these inputs."""
         try:
-            return (
-                self.kinds == [a.__class__ for a in arrays]
-                and self.dtypes == [a.dtype for a in arrays]
-                and self.shapes == [a.shape for a in arrays]
-            )
+            return [*map(kind, arrays)] == self.inputs
         except AttributeError:
             return False
 
