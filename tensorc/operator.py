@@ -230,18 +230,19 @@ class Operator:
         The old state stays as it is. Python numbers take the dtype of the state.
         """
         step = self._last
-        if keywords or step is None or not step.fits(arguments):
+        if keywords or step is None or type(state) is not State or not step.fits(arguments):
             if state is None and isinstance(keywords.get("state"), State):
                 state = keywords.pop("state")
-            step, arrays = self._stepper(arguments, keywords, self._checked(state, "step"))
-        else:
-            arrays = arguments if step.plain else step.prepare(arguments)
-        if type(state) is not State or state.layout is not step.layout:
-            self._check_state(self._checked(state, "step"), step.layout)
-        outputs, tensors = step.function(state.tensors, *arrays, position=state.position)
+            step, arguments = self._stepper(arguments, keywords, self._checked(state, "step"))
+        elif step.casts:
+            arguments = step.prepare(arguments)
+        position, tensors, layout = state
+        if layout is not step.layout:
+            self._check_state(state, step.layout)
+        outputs, tensors = step.function(tensors, *arguments, position=position)
         if step.round is not None:
             outputs = tuple(o.astype(step.round) for o in outputs)
-        after = new_tuple(State, (state.position + 1, tensors, step.layout))  # as State(...), in half the time
+        after = new_tuple(State, (position + 1, tensors, step.layout))  # as State(...), in half the time
         return (outputs[0] if self._single else outputs), after
 
     def _stepper(

@@ -35,7 +35,7 @@ class Step:
     """One token. `inputs` has the type, dtype and shape of each: if they are met again, nothing is bound."""
 
     __slots__ = (
-        "casts", "compute", "function", "inputs", "layout", "plain", "round", "start",
+        "casts", "compute", "function", "inputs", "layout", "round", "start",
     )  # fmt: skip
 
     def __init__(
@@ -55,8 +55,8 @@ class Step:
         self.layout = layout
         self.round = None if bound.dtype == bound.compute else bound.dtype
         # Inputs that conditions compare are passed as they are.
-        self.casts = [a.dtype != bound.compute and n not in compared for n, a in bound.arrays.items()]
-        self.plain = not any(self.casts)
+        casts = [a.dtype != bound.compute and n not in compared for n, a in bound.arrays.items()]
+        self.casts = casts if any(casts) else None
 
     def fits(self, arrays: Any) -> bool:
         """Whether this is the step for these inputs."""
@@ -65,9 +65,12 @@ class Step:
         except AttributeError:
             return False
 
-    def prepare(self, arrays: Any) -> list[Any]:
+    def prepare(self, arrays: Any) -> tuple[Any, ...]:
         """The inputs in the dtype of the computation."""
-        return [a.astype(self.compute) if cast else a for a, cast in zip(arrays, self.casts, strict=True)]
+        if self.casts is None:
+            return tuple(arrays)
+        pairs = zip(arrays, self.casts, strict=True)
+        return tuple(a.astype(self.compute) if cast else a for a, cast in pairs)
 
 
 def with_keywords(function: Callable[..., Any], values: dict[str, Any]) -> Callable[..., Any]:
