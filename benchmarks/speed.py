@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import handwritten
 from benchmarks.figure import Figure, compared
 from benchmarks.operators import BY_HAND, HEADS, WIDTH, inputs, ours, tuned
-from benchmarks.timing import Sample, measure
+from benchmarks.timing import Sample, keep_pages, measure
 
 SHAPE = f"{HEADS} heads, d=e={WIDTH}, float32"
 
@@ -50,6 +50,7 @@ def quadratic(quick: bool) -> Iterator[Figure]:
 
 def growth(quick: bool) -> Iterator[Figure]:
     """Time per token at a long length over that at a short one: ours against the hand-written loop's."""
+    keep_pages()
     short, long = 4096, 65536 if quick else 262144
     for name in BY_HAND:
         operator, (by_hand, chunk) = ours(name, "chunkwise"), tuned(name, short)

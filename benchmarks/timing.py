@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,20 @@ def measure(
             seconds[name].append((time.perf_counter() - start) / times)
         order.reverse()
     return {name: Sample(tuple(samples)) for name, samples in seconds.items()}
+
+
+def keep_pages() -> None:
+    """Let freed memory stay with the process (glibc), so that a large output does not time the kernel.
+
+    Pages given back and fetched again cost between 0.05 and 2 s a gigabyte on a shared machine, at random:
+    more than the differences that are looked for.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: nothing is mapped apart
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap does not shrink
+    except (OSError, AttributeError):
+        pass  # another C library: noisier, not wrong
 
 
 def fastest(candidates: Mapping[int, Callable[[], Any]], rounds: int = 3) -> int:
