@@ -17,7 +17,7 @@ from tensorc.ir import (
     Softmax,
     children,
 )
-from tensorc.plan import COLUMN, HERE, ROW, Fill, Keep, Loop, Plan, Recur, Ref, Step, Update
+from tensorc.plan import COLUMN, HERE, ROW, Fill, Keep, Loop, Plan, Recur, Ref, Step, Stream, Update
 from tensorc.plan_io import step_inputs, step_outputs
 
 
@@ -80,6 +80,7 @@ def check_plan(plan: Plan) -> None:
     every output and state is there at the end."""
     made: dict[str, int] = {}
     labels = {name for name, _ in plan.extents} | {ROW, COLUMN, HERE}
+    labels |= {state.axes[0] for state in plan.states if state.grows}
     stored = set()
     for loop in plan.loops:
         made.update((s.name, len(s.axes)) for s in loop.states)
@@ -97,6 +98,10 @@ def _check_steps(steps: tuple[Step, ...], made: dict[str, int], labels: set[str]
         if isinstance(step, Recur):
             made.update((t.value, len(t.axes)) for t in step.targets)
             _check_steps(step.steps, made, labels)
+            continue
+        if isinstance(step, Stream):
+            made.update((r.ref.value, len(r.ref.axes)) for r in step.running)
+            _check_steps(step.steps, made, labels | {c.label for c in step.columns})
             continue
         for ref in step_inputs(step):
             _require(ref.value in made, f"{ref.value} is read before it is made, by {type(step).__name__}")

@@ -18,10 +18,23 @@ from typing import TypeAlias
 
 from tensorc.errors import Span
 from tensorc.ir import Cond, Expr, Extent
-
-ROW = "@r"
-COLUMN = "@w"
-HERE = "@t"  # the position that a recursion fills: a number, not a label
+from tensorc.plan_stream import Accumulate as Accumulate
+from tensorc.plan_stream import Append as Append
+from tensorc.plan_stream import Columns as Columns
+from tensorc.plan_stream import Guard as Guard
+from tensorc.plan_stream import LogSum as LogSum
+from tensorc.plan_stream import Mask as Mask
+from tensorc.plan_stream import Rows as Rows
+from tensorc.plan_stream import Running as Running
+from tensorc.plan_stream import Stream as Stream
+from tensorc.plan_stream import Weigh as Weigh
+from tensorc.plan_values import COLUMN as COLUMN
+from tensorc.plan_values import HERE as HERE
+from tensorc.plan_values import ROW as ROW
+from tensorc.plan_values import Ref as Ref
+from tensorc.plan_values import Why as Why
+from tensorc.plan_values import first as first
+from tensorc.plan_values import last as last
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +53,6 @@ class Symmetric(Extent):
 
     def __str__(self) -> str:
         return f"C({Extent.__str__(self)} + {self.power - 1}, {self.power})"
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """A value with a label for each of its axes."""
-
-    value: str
-    axes: tuple[str, ...]
-
-    def relabel(self, names: dict[str, str]) -> Ref:
-        """The same value under other labels."""
-        return Ref(self.value, tuple(names.get(a, a) for a in self.axes))
-
-
-@dataclass(frozen=True, slots=True)
-class Why:
-    """Where a step comes from: the equation it computes, its line, and the rule that made it."""
-
-    equation: str = ""
-    rule: str = ""
-    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +274,14 @@ Step: TypeAlias = (
     | Monomials
     | Fold
     | Normalise
+    | Append
+    | Rows
+    | Mask
+    | Guard
+    | Weigh
+    | Accumulate
+    | LogSum
+    | Stream
     | Fill
     | Recur
     | Update
@@ -291,11 +291,18 @@ Step: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A state: the label of each axis and the extents, in order."""
+    """A state: the label of each axis and the extents, in order.
+
+    One that `grows` is a cache of rows: its first axis counts the tokens so far. It depends on the inputs
+    `sources` alone, so that it has their batch dimensions; with `given` it holds data as conditions see it.
+    """
 
     name: str
     axes: tuple[str, ...]
     why: Why = field(default=Why(), compare=False)
+    grows: bool = False
+    given: bool = False
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +323,9 @@ class Plan:
 
     `kept` are tensors of whole length that one loop leaves for a later one. `outputs` that the loops
     did not store are values at the end. `extents` give the size of every label of a feature, and of the
-    token letters of the parallel form. `chunk` is the suggested chunk. `tensors` are the declared axes of
-    the inputs and outputs. `ascending` are inputs that must not decrease along the time axis.
+    token letters of the parallel form. `chunk` is the suggested chunk, `block` that of a stream's columns.
+    `tensors` are the declared axes of the inputs and outputs. `ascending` are inputs that must not decrease
+    along the time axis.
     """
 
     form: str
@@ -331,6 +339,7 @@ class Plan:
     stored: tuple[str, ...]
     extents: tuple[tuple[str, Extent], ...]
     chunk: int = 64
+    block: int = 256
     tensors: tuple[tuple[str, tuple[Extent, ...]], ...] = ()
     ascending: tuple[str, ...] = ()
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from tensorc.ir import Index, Node, Read, walk
 from tensorc.plan import (
+    Accumulate,
+    Append,
     Contract,
     Delay,
     Fill,
     Fold,
     Gather,
+    Guard,
     Keep,
     Load,
+    LogSum,
     Map,
+    Mask,
     Monomials,
     Normalise,
     Plan,
     Recur,
     Ref,
+    Rows,
     ScanTile,
     Solve,
     Step,
+    Stream,
     Tail,
     Tile,
     Update,
+    Weigh,
 )
 
 
@@ -44,7 +52,9 @@ def step_expressions(step: Step) -> list[Node]:
             return list(subscripts)
         case Fold() | Normalise():
             return [step.body, *step.domain]
-        case Recur(steps=steps):
+        case Mask(domain=domain):
+            return list(domain)
+        case Recur(steps=steps) | Stream(steps=steps):
             return [e for s in steps for e in step_expressions(s)]
     return []
 
@@ -78,6 +88,23 @@ def step_inputs(step: Step) -> list[Ref]:
             return [value]
         case Recur(steps=steps):
             return [r for s in steps for r in step_inputs(s)]
+        case Append(state=state, rows=rows):
+            return [state, rows]
+        case Rows(source=source):
+            return [source]
+        case Mask(domain=domain):
+            return [r for c in domain for r in expression_reads(c)]
+        case Guard(source=source, mask=mask):
+            return [source, mask]
+        case Weigh():
+            return [r for r in (step.scores, step.mask, step.top) if r is not None]
+        case Accumulate(running=running, addend=addend, scale=scale):
+            return [running, addend] if scale is None else [running, scale, addend]
+        case LogSum(top=top, total=total):
+            return [top, total]
+        case Stream():
+            own = {r.value for s in step.steps for r in step_outputs(s)} | {r.ref.value for r in step.running}
+            return [r for s in step.steps for r in step_inputs(s) if r.value not in own]
     return []
 
 
@@ -97,8 +124,17 @@ def step_outputs(step: Step) -> list[Ref]:
             | Monomials()
             | Fold()
             | Normalise()
+            | Append()
+            | Rows()
+            | Mask()
+            | Guard()
+            | LogSum()
         ):
             return [step.out]
+        case Weigh(out=out, scale=scale):
+            return [out] if scale is None else [out, scale]
+        case Stream(running=running):
+            return [r.ref for r in running]
         case Recur(targets=targets):
             return list(targets)
     return []
