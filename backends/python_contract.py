@@ -5,12 +5,16 @@ from __future__ import annotations
 from tensorc.backends.python_base import BasePrinter, Made
 from tensorc.backends.python_expr import align
 from tensorc.plan import Contract, Ref
+from tensorc.semiring import SEMIRINGS, SUM_PRODUCT
 
 
 class ContractPrinter(BasePrinter):
     """Prints `Contract` steps."""
 
     def _contract(self, step: Contract) -> None:
+        if step.semiring != SUM_PRODUCT:
+            self._other_semiring(step)
+            return
         left, right, out = step.left, step.right, step.out
         last_left = self._use(left)
         if right is None:
@@ -31,6 +35,20 @@ class ContractPrinter(BasePrinter):
             self._elementwise(left, right, out, last_left, last_right)
         else:
             self._matrix(left, right, out, inner)
+
+    def _other_semiring(self, step: Contract) -> None:
+        """Operands side by side, then a reduction: no library multiplies matrices in another semiring."""
+        row = SEMIRINGS[step.semiring]
+        refs = [step.left] if step.right is None else [step.left, step.right]
+        for ref in refs:
+            self._use(ref)
+        gone = [a for a in dict.fromkeys(a for r in refs for a in r.axes) if a not in step.out.axes]
+        text = f" {row.combine} ".join(self._at(r, (*step.out.axes, *gone)) for r in refs)
+        if gone:
+            axes = tuple(range(-len(gone), 0))
+            text = self.library.reduced(row.total, text, "True", str(axes if len(axes) > 1 else -1))
+        made = self._new(step.out, refs, prefix=f"{row.total}_")
+        self.line(f"{made.name} = {text}")
 
     def _summed(self, left: Ref, right: Ref, out: Ref) -> tuple[Ref, Ref]:
         """Operands without the labels that only they have and the result does not need."""

@@ -129,7 +129,8 @@ class Interpreter(Machine):
     def contract(self, step: Contract) -> None:
         """A product of one or two values, summed over the labels that the result lacks."""
         refs = [step.left] if step.right is None else [step.left, step.right]
-        self.make(step.out, contract(self.numbers, [self.value(r) for r in refs], step.out.axes))
+        values = [self.value(r) for r in refs]
+        self.make(step.out, contract(self.numbers, values, step.out.axes, step.semiring))
 
     def tile(self, step: Tile) -> None:
         """A piece of a scan relation."""

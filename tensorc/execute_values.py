@@ -15,6 +15,7 @@ import numpy as np
 
 from tensorc.errors import TensorcError
 from tensorc.numbers import Array, Numbers
+from tensorc.semiring import SEMIRINGS, SUM_PRODUCT
 
 LARGEST = 1 << 28  # elements of one value
 MOST_AXES = 48  # labels that an array or a contraction of NumPy can have beside batch axes
@@ -108,8 +109,10 @@ def kept(numbers: Numbers, value: Labelled, supports: Sequence[Labelled]) -> Lab
     return Labelled(labels, np.where(where, array, numbers.number(0)).astype(array.dtype), support)
 
 
-def contract(numbers: Numbers, operands: Sequence[Labelled], out: tuple[str, ...]) -> Array:
-    """The product of one or two values, summed over the labels that `out` lacks.
+def contract(
+    numbers: Numbers, operands: Sequence[Labelled], out: tuple[str, ...], semiring: str = SUM_PRODUCT
+) -> Array:
+    """The product of one or two values, summed over the labels that `out` lacks, in a semiring.
 
     Sums of finite numbers go through einsum; infinities and NaN are multiplied out as they stand.
 
@@ -122,7 +125,8 @@ def contract(numbers: Numbers, operands: Sequence[Labelled], out: tuple[str, ...
     unknown = [a for a in out if a not in labels]
     if unknown:
         raise PlanError(f"A contraction makes the labels {out} out of {labels}.")
-    if all(o.array.size and numbers.finite(o.array) for o in operands):
+    usual = semiring == SUM_PRODUCT
+    if usual and all(o.array.size and numbers.finite(o.array) for o in operands):
         arguments: list[Any] = []
         for operand in operands:
             arguments += [operand.array, [..., *map(labels.index, operand.labels)]]
@@ -132,13 +136,15 @@ def contract(numbers: Numbers, operands: Sequence[Labelled], out: tuple[str, ...
         result = np.asarray(result, operands[0].array.dtype)
         if numbers.finite(result):
             return result
+    row = SEMIRINGS[semiring]
+    combine = {"*": numbers.multiply, "+": numbers.add}[row.combine]
     product = spread(operands[0], labels)
     for operand in operands[1:]:
-        product = numbers.multiply(product, spread(operand, labels))
+        product = combine(product, spread(operand, labels))
     batch = product.ndim - len(labels)
     axes = tuple(batch + k for k, a in enumerate(labels) if a not in out)
     if axes:
-        product = numbers.reduce("sum", product, np.ones((), bool), axes)
+        product = numbers.reduce(row.total, product, np.ones((), bool), axes)
     return spread(Labelled(tuple(a for a in labels if a in out), product), out)
 
 

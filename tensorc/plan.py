@@ -35,6 +35,7 @@ from tensorc.plan_values import Ref as Ref
 from tensorc.plan_values import Why as Why
 from tensorc.plan_values import first as first
 from tensorc.plan_values import last as last
+from tensorc.semiring import SUM_PRODUCT
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,14 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """The product of one or two values, summed over the labels that the result lacks."""
+    """The product of one or two values, summed over the labels that the result lacks: in the semiring of
+    this name, a row of `tensorc.semiring`."""
 
     out: Ref
     left: Ref
     right: Ref | None = None
     why: Why = field(default=Why(), compare=False)
+    semiring: str = SUM_PRODUCT
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from tensorc.plan import (
     Update,
 )
 from tensorc.printing import print_cond, print_expr
+from tensorc.semiring import SEMIRINGS
 
 LETTERS = {ROW: "ipty", COLUMN: "jqsz", HERE: "t", "gate": "umlg"}
 
@@ -214,9 +215,10 @@ class Notation:
 
     def _contract(self, step: Contract) -> str:
         refs = [step.left] if step.right is None else [step.left, step.right]
-        product = " * ".join(map(self.ref, refs))
+        semiring = SEMIRINGS[step.semiring]
+        product = f" {semiring.combine} ".join(map(self.ref, refs))
         summed = [a for a in dict.fromkeys(a for r in refs for a in r.axes) if a not in step.out.axes]
-        return f"sum[{', '.join(map(self.label, summed))}]({product})" if summed else product
+        return f"{semiring.total}[{', '.join(map(self.label, summed))}]({product})" if summed else product
 
     def _tile(self, step: Tile) -> str:
         late, early = self.label(step.rows), self.label(step.columns)

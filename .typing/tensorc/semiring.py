@@ -1,0 +1,1 @@
+../../tensorc/semiring.py
