@@ -105,8 +105,5 @@ def node_inputs(graph: Graph, node: GraphNode) -> list[str]:
             return [source.value]
         case Stage(items=items, state=state):
             memory = graph.memories[state.value]
-            found = [r.value for r in (*items, *memory.writes, *(g for g, _ in memory.gates))]
-            if node.pair is not None and memory.plain is not None:
-                found += [r.value for r in (*node.pair.items, *memory.plain.writes)]
-            return found
+            return [r.value for r in (*items, *memory.writes, *(g for g, _ in memory.gates))]
     raise TypeError(node)

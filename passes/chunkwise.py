@@ -11,17 +11,18 @@ from dataclasses import replace
 
 from tensorc.ir import Add, Const, Expr, Index, Read
 from tensorc.passes.emit import BODY
-from tensorc.passes.realise import Realiser, rule
+from tensorc.passes.pair_polynomials import PairPolynomials
+from tensorc.passes.realise import rule
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.solve import NotAffine, System, cycles, system
-from tensorc.passes.stage_graph import GraphNode, Memory, Stage
+from tensorc.passes.stage_graph import GraphNode, Memory, Stage, Value
 from tensorc.passes.terms import times
 from tensorc.plan import COLUMN, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Update, Why
 
 ELEMENTWISE = 8  # an elementwise operation costs about this many multiply-adds of a matrix product
 
 
-class Chunkwise(Realiser):
+class Chunkwise(PairPolynomials):
     """Realises the stage graph chunk by chunk."""
 
     form = "chunkwise"
@@ -35,10 +36,10 @@ class Chunkwise(Realiser):
         return super().plan()
 
     def solved(self, node: GraphNode) -> Ref | None:
-        """The unknown of a linear system, all rows of the chunk at once."""
+        """The unknown of a linear system, all rows of the chunk at once; or a polynomial of scores."""
         found = self.systems.get(node.out.value)
         if found is None:
-            return None
+            return self.polynomial(node, node.why) if isinstance(node, Value) else None
         why = rule(node.why, "self-reference: one triangular system a chunk")
         matrix: list[Expr] = []
         right: list[Expr] = [] if found.constant == Const(0) else [self._here(found.constant)]
@@ -65,18 +66,13 @@ class Chunkwise(Realiser):
         memory = self.graph.memories[node.state.value]
         names = dict(zip(memory.axes, node.state.axes, strict=True))
         items = [self.ref(r) for r in node.items]
-        pair, plain = node.pair or node, memory.plain or memory
-        near = [self.ref(r) for r in pair.items]
-        others = [r for r in plain.writes if r.value != unknown]
-        (own,) = [r for r in plain.writes if r.value == unknown]
-        writes = [self.ref(r, COLUMN) for r in others]
-        written = dict(zip(plain.axes, pair.state.axes, strict=True))
-        inner = self._inner([*writes, Ref("", (COLUMN, *(a for a in own.axes if a != TOKEN)))], written, near)
+        (own,) = [r for r in memory.writes if r.value == unknown]
+        inner = self.inner(node, memory)
         gates = [replace(g, gate=g.gate.relabel(names)) for g in self.gates(memory, node.reading.inclusive)]
         fine = self.emitter.tile("fine", True, gates, why)
         left = self.emitter.tile("left", True, gates, why)
         assert fine is not None
-        factors = [*near, *(w.relabel(inner) for w in writes), fine]
+        factors = [*self.pairs(node, unknown), fine]
         through = {inner[a] for a in own.axes if a != TOKEN}
         out = self._labels(node.out.axes)
         if not through <= set(out):
@@ -96,19 +92,17 @@ class Chunkwise(Realiser):
 
     def stage(self, node: Stage, memory: Memory) -> Ref:
         items = [self.ref(r) for r in node.items]
-        near, writes, written = self._near(node, memory)
+        pairs = self.pairs(node)
         out = self._labels(node.out.axes)
         names = dict(zip(memory.axes, node.state.axes, strict=True))
         gates = self.gates(memory, node.reading.inclusive)
         relabelled = [replace(g, gate=g.gate.relabel(names)) for g in gates]
-        inner = self._inner(writes, written, near)
-        local = [w.relabel(inner) for w in writes]
         state = Ref(node.state.value, node.state.axes)
         parts: list[Expr] = []
         for block in node.reading.split():
             text = "from the state" if block.earlier else "within the chunk"
             tile = self.emitter.tile(block.tile, node.reading.strict, relabelled, rule(node.why, text))
-            factors = [state, *items] if block.earlier else [*near, *local]
+            factors = [state, *items] if block.earlier else [*pairs]
             factors += [tile] if tile is not None else []
             if not block.earlier and self._carried(items, factors, relabelled, out, node):
                 return self._scan(node, memory, items, gates, names, out)
@@ -116,29 +110,20 @@ class Chunkwise(Realiser):
             parts.append(_read(self.emitter.product(factors, kept, rule(node.why, text))))
         return self.emitter.pointwise(Add(tuple(parts)), out, rule(node.why, "sum of both"))
 
-    def _near(self, node: Stage, memory: Memory) -> tuple[list[Ref], list[Ref], dict[str, str]]:
-        """What two tokens of one chunk are multiplied by, on the reading and on the writing side, and the
-        labels of the state as the reader names them: as written, not packed."""
-        pair, plain = node.pair or node, memory.plain or memory
-        names = dict(zip(plain.axes, pair.state.axes, strict=True))
-        return [self.ref(r) for r in pair.items], [self.ref(r, COLUMN) for r in plain.writes], names
+    def from_state(self, node: Stage, gates: list[GateUse]) -> Ref:
+        why = rule(node.why, "from the state")
+        left = self.emitter.tile("left", node.reading.strict, gates, why)
+        factors = [Ref(node.state.value, node.state.axes), *(self.ref(r) for r in node.items)]
+        factors += [left] if left is not None else []
+        kept = [a for a in self._labels(node.out.axes) if a in _all(factors)]
+        return self.emitter.product(factors, kept, why)
 
-    def _inner(self, writes: list[Ref], names: dict[str, str], items: list[Ref]) -> dict[str, str]:
-        """Labels of the writes for this read: state axes as the reader names them, the rest apart."""
-        taken = set(names.values()) | {a for r in items for a in r.axes}
-        result = dict(names)
-        for ref in writes:
-            for axis in ref.axes:
-                if axis in result or axis == COLUMN:
-                    continue
-                label = axis
-                while label in taken:
-                    label += "'"
-                taken.add(label)
-                self.emitter.sizes[label] = self.emitter.sizes[axis]
-                self.graph.extents.setdefault(label, self.graph.extents[axis])
-                result[axis] = label
-        return result
+    def is_carried(self, node: Stage) -> bool:
+        memory = self.graph.memories[node.state.value]
+        items = [self.ref(r) for r in node.items]
+        gates = self.gates(memory, node.reading.inclusive)
+        out = self._labels(node.out.axes)
+        return bool(items) and self._carried(items, self.pairs(node), gates, out, node)
 
     def _carried(
         self, items: list[Ref], pairs: list[Ref], gates: list[GateUse], out: list[str], node: Stage

@@ -16,7 +16,7 @@ from tensorc.passes.chains import LinearTerm, NoScan
 from tensorc.passes.order import LONG, Carry, Join, Leaf, Operand, Tree, best_order, postorder
 from tensorc.passes.relation import TOKEN, Reading, Scan
 from tensorc.passes.stage_graph import Stage
-from tensorc.passes.values import ValueBuilder
+from tensorc.passes.symmetric import SymmetricBuilder
 from tensorc.plan import Ref, Why
 
 
@@ -37,7 +37,7 @@ class _Closed:
     items: list[Ref]
 
 
-class StageBuilder(ValueBuilder):
+class StageBuilder(SymmetricBuilder):
     """Cuts the contraction trees of terms into stages."""
 
     def term(self, linear: LinearTerm, left: frozenset[str], tokens: frozenset[str], why: Why) -> Ref | None:
@@ -47,8 +47,10 @@ class StageBuilder(ValueBuilder):
         factors, scans = linear.term.factors, linear.scans
         covered = frozenset().union(*(free_indices(f) for f in factors)) if factors else frozenset[str]()
         ones = [s.write for s in scans if s.write not in covered]
-        operands = [Operand(frozenset(free_indices(f))) for f in factors]
-        operands += [Operand(frozenset((o,))) for o in ones]
+        gated = frozenset().union(*(s.features for s in scans))
+        refs = self.packed([self._factor(f, why) for f in factors], left, gated)
+        refs += [self._ones(o) for o in ones]
+        operands = [Operand(frozenset(r.axes)) for r in refs]
         operands += [Operand(frozenset((s.read, s.write)) | s.features, s) for s in scans]
         if not operands:
             return None
@@ -56,7 +58,6 @@ class StageBuilder(ValueBuilder):
         sizes = {i: self._size(i) for i in present}
         ordered = best_order(operands, left & present, sizes)
         self.orders.append(ordered)
-        refs = [self._factor(f, why) for f in factors] + [self._ones(o) for o in ones]
         return self._finish(self._build(ordered.tree, refs), ordered.tree)
 
     def _size(self, name: str) -> int:

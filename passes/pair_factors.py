@@ -1,0 +1,108 @@
+"""The factors of a pair of tokens: what a stage multiplies within a chunk, powers as they were written.
+
+A state may be packed, but two tokens are not multiplied by way of it: the sum over packed products is the
+power of one inner product, which costs far less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import TypeAlias
+
+from tensorc.ir import Add, Const, Extent, Index, Mul
+from tensorc.passes.realise import Realiser
+from tensorc.passes.relation import TOKEN
+from tensorc.passes.stage_graph import Memory, Packed, Stage, Value
+from tensorc.plan import COLUMN, ROW, Ref, Symmetric
+
+EVERY_ONE = Add((Const(1), Mul((Const(0), Index(TOKEN)))))  # the value 1 of every token
+Side: TypeAlias = tuple[Ref, str, Mapping[str, str]]  # a value of the graph, its token, its labels here
+
+
+class PairFactors(Realiser):
+    """Takes the items and writes of stages as factors of two tokens of one chunk."""
+
+    def pairs(self, node: Stage, unknown: str = "") -> list[Ref]:
+        """What two tokens of one chunk are multiplied by, without factors that are 1, and without the
+        `unknown` of a system."""
+        memory = self.graph.memories[node.state.value]
+        inner = self.inner(node, memory)
+        sides: list[Side] = [(r, ROW, {}) for r in node.items]
+        sides += [(r, COLUMN, inner) for r in memory.writes if r.value != unknown]
+        sides = [side for side in sides if not self._is_one(side[0])]
+        refs = [self.ref(ref, token).relabel(dict(names)) for ref, token, names in sides]
+        copies = self._copies(sides, refs, self._labels(node.out.axes))
+        found: list[Ref] = []
+        for side, ref in zip(sides, refs, strict=True):
+            label = next((a for a in ref.axes if a in copies), None)
+            found += [ref] if label is None else self._vectors(side, copies[label])
+        return found
+
+    def inner(self, node: Stage, memory: Memory) -> dict[str, str]:
+        """Labels of the writes for this read: state axes as the reader names them, the rest apart."""
+        names = dict(zip(memory.axes, node.state.axes, strict=True))
+        taken = set(names.values()) | {a for r in node.items for a in r.axes}
+        result = dict(names)
+        for axis in (a for r in memory.writes for a in r.axes if a != TOKEN):
+            if axis not in result:
+                label = axis
+                while label in taken:
+                    label += "'"
+                taken.add(label)
+                self._label(label, self.graph.extents[axis])
+                result[axis] = label
+        return result
+
+    def _label(self, label: str, extent: Extent) -> None:
+        """Make a label known to this loop and to the plan."""
+        self.graph.extents.setdefault(label, extent)
+        self.emitter.sizes[label] = extent.value(self.sizes)
+
+    def _is_one(self, ref: Ref) -> bool:
+        node = self.nodes.get(ref.value)
+        return isinstance(node, Value) and node.expr == EVERY_ONE
+
+    # -- packed labels -----------------------------------------------------------------------------------
+
+    def _copies(self, sides: Sequence[Side], refs: Sequence[Ref], out: Sequence[str]) -> dict[str, list[str]]:
+        """The labels that are packed on every side, and the labels of their copies."""
+        found: dict[str, list[str]] = {}
+        taken = {a for r in refs for a in r.axes} | set(out)
+        for label in dict.fromkeys(a for r in refs for a in r.axes if a not in out):
+            extent = self.graph.extents.get(label)
+            carriers = [side for side, ref in zip(sides, refs, strict=True) if label in ref.axes]
+            if isinstance(extent, Symmetric) and len(carriers) > 1:
+                if all(self._packed_under(side) == label for side in carriers):
+                    found[label] = self._fresh_labels(label, extent, taken)
+        return found
+
+    def _packed_under(self, side: Side) -> str | None:
+        """The label here of a value's own packed axis, if it is a packed value."""
+        ref, _, names = side
+        node = self.nodes.get(ref.value)
+        if not isinstance(node, Packed):
+            return None
+        label = ref.axes[node.out.axes.index(node.label)]
+        return names.get(label, label)
+
+    def _fresh_labels(self, label: str, extent: Symmetric, taken: set[str]) -> list[str]:
+        base = Extent(extent.coefficient, extent.names)
+        stem = label.split("_")[0]
+        names = (f"{stem[: max(1, len(stem) // extent.power)]}{k}" for k in count(1))
+        free = (n for n in names if n not in taken and self.graph.extents.get(n, base) == base)
+        found = [next(free) for _ in range(extent.power)]
+        for name in found:
+            self._label(name, base)
+        taken.update(found)
+        return found
+
+    def _vectors(self, side: Side, copies: Sequence[str]) -> list[Ref]:
+        """The copies of the vector that a packed value is the power of."""
+        ref, token, names = side
+        node = self.nodes[ref.value]
+        assert isinstance(node, Packed)
+        own = dict(zip(node.out.axes, ref.axes, strict=True))
+        axes = tuple("" if a == node.last else own[a] for a in node.factor.axes)
+        vector = self.ref(Ref(node.factor.value, axes), token).relabel(dict(names))
+        return [vector.relabel({"": copy}) for copy in copies]
