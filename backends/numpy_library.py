@@ -95,6 +95,12 @@ class NumPy:
         ufunc, start = FOLDS[op]
         return f"_reduce({ufunc}, {body}, {mask}, {start}, {axis})"
 
+    def literal(self, value: int) -> str:
+        return f"compute({value})"
+
+    def future(self, length: str, strict: bool, features: int) -> str:
+        return f"_future({length}, {strict}, {features}, compute)"
+
     def zeros(self, shape: str) -> str:
         return f"np.zeros({shape}, compute)"
 

@@ -46,6 +46,7 @@ class BasePrinter:
 
     def __init__(self, plan: Plan, names: Names, library: Library, batch: Batch = ANY) -> None:
         self.plan, self.names, self.library, self.batch = plan, names, library, batch
+        self.lead = "*batch"  # the batch axes of a shape
         self.lines: list[str] = []
         self.made: dict[str, Made] = {}
         self.uses: dict[str, int] = {}

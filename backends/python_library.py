@@ -65,6 +65,12 @@ class Library(Protocol):
     def reduced(self, op: str, body: str, mask: str, axis: str) -> str:
         """A row reduction over the last axes, where the mask holds."""
 
+    def literal(self, value: int) -> str:
+        """A number beside an array of the arithmetic's dtype."""
+
+    def future(self, length: str, strict: bool, features: int) -> str:
+        """Which columns of a tile are later than what a row may read, for `_segment`."""
+
     def zeros(self, shape: str) -> str:
         """Zeros in the dtype of the arithmetic."""
 

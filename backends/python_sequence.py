@@ -42,9 +42,14 @@ class SequenceWriter(HeadWriter):
         whole = {k.value: k for k in self.plan.kept}
         for step in loop.body:
             if isinstance(step, Keep):
-                shape = tuple_text(["*batch", *(self._extent_of(step, k) for k in range(len(step.axes)))])
+                sizes = (self._extent_of(step, k) for k in range(len(step.axes)))
+                shape = tuple_text([self.printer.lead, *sizes])
                 dtype = "compute" if step.tensor in whole else "dtype"
-                self.line(f"{self.names.tensor(step.tensor)} = {self.library.empty(shape, dtype)}")
+                self._filled(self.names.tensor(step.tensor), shape, dtype)
+
+    def _filled(self, name: str, shape: str, dtype: str) -> None:
+        """What the loop fills, chunk by chunk."""
+        self.line(f"{name} = {self.library.empty(shape, dtype)}")
 
     def _extent_of(self, step: object, k: int) -> str:
         axis = step.axes[k]  # type: ignore[attr-defined]
@@ -63,7 +68,11 @@ class SequenceWriter(HeadWriter):
             if not self._streams():
                 self.line(f"{name} = {self.library.zeros(shape)}")
             else:
-                self.line(f"{name} = _state(state and state[{number + k}], {shape}, compute)")
+                self.line(f"{name} = {self._given_state(number + k, shape)}")
+
+    def _given_state(self, number: int, shape: str) -> str:
+        """A state to start from."""
+        return f"_state(state and state[{number}], {shape}, compute)"
 
     def _loop(self, loop: Loop, after: Sequence[Step]) -> None:
         printer = self.printer
@@ -79,8 +88,7 @@ class SequenceWriter(HeadWriter):
         self.line(f"for start in {f'reversed({span})' if loop.reverse else span}:")
         printer.depth = 2
         printer.line(f"stop = min(start + chunk, {time})")
-        if loop.reverse:
-            printer.line("window = slice(stop - 1, start - 1 if start else None, -1)")
+        self._chunk(loop)
         at = len(self.lines)
         if loop.setup:
             printer.line("if length != known:")
@@ -104,6 +112,15 @@ class SequenceWriter(HeadWriter):
         if re.search(r"\blength\b", text):
             self.lines.insert(at, "        length = stop - start")
         printer.depth = 1
+        self._after(loop)
+
+    def _chunk(self, loop: Loop) -> None:
+        """What stands before the steps of a chunk."""
+        if loop.reverse:
+            self.printer.line("window = slice(stop - 1, start - 1 if start else None, -1)")
+
+    def _after(self, loop: Loop) -> None:
+        """What follows a loop."""
 
     def _streams(self) -> bool:
         """Whether the function continues from states and returns them: one loop from the start."""

@@ -18,10 +18,13 @@ from tensorc.printing import print_equation
 class HeadWriter:
     """Writes what every generated function starts with; `lines` collects the text of the module."""
 
+    printer_type: type[StepPrinter] = StepPrinter
+    droppable: tuple[str, ...] = ("batch",)  # variables of the head that only some functions use
+
     def __init__(self, program: Program, plan: Plan, library: Library, batch: Batch = ANY) -> None:
         self.program, self.plan, self.library = program, plan, library
         self.names = Names(program)
-        self.printer = StepPrinter(plan, self.names, library, batch)
+        self.printer = self.printer_type(plan, self.names, library, batch)
         steps = [s for loop in plan.loops for s in (*loop.before, *loop.setup, *loop.body)]
         loaded = frozenset(s.out.value for s in (*steps, *plan.epilogue) if isinstance(s, Load))
         self.printer.raw = given_values([*steps, *plan.epilogue]) & loaded
@@ -90,7 +93,7 @@ class HeadWriter:
     def _trim(self, start: int) -> None:
         """Drop the sizes, the batch shape and the inputs that nothing uses, from the function that starts
         there."""
-        names = {*map(self.names.size, self.program.sizes()), "batch", *self.printer.cast}
+        names = {*map(self.names.size, self.program.sizes()), *self.droppable, *self.printer.cast}
         for at in reversed(range(start, len(self.lines))):
             name, sign, _ = self.lines[at].strip().partition(" = ")
             if sign and name in names:
@@ -105,4 +108,4 @@ class HeadWriter:
 
     def _state_shape(self, axes: tuple[str, ...]) -> str:
         parts = [self.printer.size(self.printer.extents[a]) for a in axes]
-        return tuple_text(["*batch", *parts]) if axes else "batch"
+        return tuple_text([self.printer.lead, *parts]) if axes or self.printer.lead != "*batch" else "batch"

@@ -14,6 +14,7 @@ from tensorc.backends.python_expr import align, compared, hazardous, may_alias
 from tensorc.backends.python_layout import bare, tuple_text
 from tensorc.backends.python_monomials import MonomialPrinter
 from tensorc.backends.python_tiles import TilePrinter
+from tensorc.errors import BackendError
 from tensorc.ir import Add, And, Call, Cond, Const, Expr, Index, Mul, Node, Read, Size, Where, walk
 from tensorc.plan import (
     HERE,
@@ -44,7 +45,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         self.running = set()
         for step in steps:
             repeat = 2 if isinstance(step, Recur) else 1  # a value of outside lives through every turn
-            for ref in step_inputs(step) * repeat:
+            for ref in self.reads(step) * repeat:
                 self.uses[ref.value] = self.uses.get(ref.value, 0) + 1
         made = {ref.value for step in steps for ref in step_outputs(step)}
         needed = {ref.value for step in later for ref in step_inputs(step)}
@@ -53,7 +54,18 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         for step in sorted(steps, key=lambda step: not isinstance(step, Load)):  # reads come first
             if not isinstance(step, Load | Keep | Update):
                 self.comment(step)
-            getattr(self, f"_{type(step).__name__.lower()}")(step)
+            self.print(step)
+
+    def reads(self, step: Step) -> list[Ref]:
+        """The values that a step reads, once for each time."""
+        return step_inputs(step)
+
+    def print(self, step: Step) -> None:
+        """Print one step. Raises `BackendError` for a kind without a method."""
+        method = getattr(self, f"_{type(step).__name__.lower()}", None)
+        if method is None:
+            raise BackendError(f"There is no source for {type(step).__name__} steps in this backend.")
+        method(step)
 
     def _load(self, step: Load) -> None:
         tensor = self.names.tensor(step.tensor)
@@ -61,7 +73,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         rows = tensor
         name = tensor
         if step.time is not None and self.plan.form == "chunkwise":
-            rows = f"{tensor}[{self.rows(len(step.out.axes), step.time)}]"
+            rows = self.rows_of(tensor, len(step.out.axes), step.time)
             name = self.names.value(step.out.value, f"{label}_c")
         self.made[step.out.value] = Made(name, frozenset((step.tensor,)), False, label)
         recurrent = self.plan.form == "recurrent"
@@ -77,6 +89,10 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         if step.tensor in self.plan.inputs:
             rows = self.library.cast(rows)
         self.line(f"{name} = {rows}")
+
+    def rows_of(self, tensor: str, rank: int, axis: int) -> str:
+        """The rows of a tensor in the current chunk."""
+        return f"{tensor}[{self.rows(rank, axis)}]"
 
     def rows(self, rank: int, axis: int) -> str:
         """The subscript that takes the rows of the current chunk."""
@@ -198,7 +214,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
             name = names[full.value]
             made = self._named(full, name, [], name, own=False)
             made.inputs = frozenset(self.plan.inputs)
-            shape = tuple_text(["*batch", *(self._length(a) for a in full.axes)])
+            shape = tuple_text([self.lead, *(self._length(a) for a in full.axes)])
             self.line(f"{made.name} = {self.library.zeros(shape)}")
         size = self.size(step.extent)
         span = f"range({size})" if not step.reverse else f"reversed(range({size}))"

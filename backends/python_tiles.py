@@ -77,10 +77,10 @@ class TilePrinter(BasePrinter):
             early = f"tuple(None if p is None else _permute(p, {positions}) for p in {early})"
         up = self._subscript(moved, full, step.rows, step.rows)
         down = self._subscript(moved, full, step.rows, step.columns)
-        future = f"_future({self._length(step.rows)}, {step.strict}, {len(features)}, compute)"
+        future = self.library.future(self._length(step.rows), step.strict, len(features))
         text = f"_segment(_at({late}, {up}), _at({early}, {down}), compute, {future})"
         if step.part == "outside":
-            text = self.library.where(self._mask(step, features), text, "compute(1)")
+            text = self.library.where(self._mask(step, features), text, self.library.literal(1))
         return self._spread(text, Ref("", full), step.out.axes)
 
     def _subscript(self, axes: tuple[str, ...], full: tuple[str, ...], rows: str, place: str) -> str:
@@ -112,7 +112,7 @@ class TilePrinter(BasePrinter):
         text = self._exp(f"{base} * {count}") if use.log else self.library.power(base, count)
         if mask is None:
             return text
-        return self.library.where(mask, text, f"compute({int(step.part == 'outside')})")
+        return self.library.where(mask, text, self.library.literal(int(step.part == "outside")))
 
     def _scantile(self, step: ScanTile) -> None:
         for ref in (step.writes, step.state, *(u.gate for u in step.gates)):
@@ -127,13 +127,18 @@ class TilePrinter(BasePrinter):
         state = self._at(step.state, [a for a in step.out.axes if a != ROW])
         self.line(f"{made.name} = _scan({self._at(step.writes, step.out.axes)}, {gate}, {state}, {axis})")
         if step.strict:
-            cut = ", ".join(["...", *(":-1" if a == ROW else ":" for a in step.out.axes)])
-            row = ", ".join(["...", *("None" if a == ROW else ":" for a in step.out.axes)])
-            full = f"np.broadcast_to({state}[{row}], {made.name}[..., :1{', :' * (-axis - 1)}].shape)"
-            self.line(f"{made.name} = np.concatenate([{full}, {made.name}[{cut}]], axis={axis})")
+            self._before_writes(made.name, state, step.out.axes)
             inclusive = [self._gate_value(u, step.out.axes) for u in step.gates if u.inclusive]
             if inclusive:
                 self.line(f"{made.name} = {made.name} * {' * '.join(inclusive)}")
+
+    def _before_writes(self, states: str, state: str, axes: tuple[str, ...]) -> None:
+        """The states that strict readers see: each one position later, the one before the chunk first."""
+        axis = -len(axes) + axes.index(ROW)
+        cut = ", ".join(["...", *(":-1" if a == ROW else ":" for a in axes)])
+        row = ", ".join(["...", *("None" if a == ROW else ":" for a in axes)])
+        full = f"np.broadcast_to({state}[{row}], {states}[..., :1{', :' * (-axis - 1)}].shape)"
+        self.line(f"{states} = np.concatenate([{full}, {states}[{cut}]], axis={axis})")
 
     def _solve(self, step: Solve) -> None:
         """One triangular system, its features as the columns of the right side."""

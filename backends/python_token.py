@@ -99,7 +99,7 @@ class TokenWriter(HeadWriter):
         self.line(f"state = {self._zeros(loop)}", 2)
         for declaration in self.program.outputs:
             shape = tuple_text(["*batch", *map(self.printer.size, declaration.axes)])
-            self.line(f"{self.names.tensor(declaration.name)} = {self.library.empty(shape, 'dtype')}")
+            self._filled(self.names.tensor(declaration.name), shape)
         self.line(f"for t in range({time}):")
         call = ", ".join(
             [
@@ -110,10 +110,18 @@ class TokenWriter(HeadWriter):
                 "compute=compute",
             ]
         )
-        rows = []
-        for declaration in self.program.outputs:
-            axis = declaration.axes.index(self.plan.time) - len(declaration.axes)
-            rows.append(f"{self.names.tensor(declaration.name)}[..., t{', :' * (-axis - 1)}]")
-        self.line(f"{tuple_text(rows)}, state = step({call})", 2)
+        assert self.plan.time is not None
+        axes = [o.axes.index(self.plan.time) - len(o.axes) for o in self.program.outputs]
+        names = [self.names.tensor(o.name) for o in self.program.outputs]
+        self._turn(names, axes, f"step({call})")
         results = tuple_text(self.names.tensor(o.name) for o in self.program.outputs)
         self.line(f"return {results}, state")
+
+    def _filled(self, name: str, shape: str) -> None:
+        """An output that is filled row by row."""
+        self.line(f"{name} = {self.library.empty(shape, 'dtype')}")
+
+    def _turn(self, names: list[str], axes: list[int], call: str) -> None:
+        """One token of the sequence: the rows of the outputs and the next state."""
+        rows = [f"{name}[..., t{', :' * (-axis - 1)}]" for name, axis in zip(names, axes, strict=True)]
+        self.line(f"{tuple_text(rows)}, state = {call}", 2)
