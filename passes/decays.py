@@ -124,6 +124,12 @@ def of_one_token(node: Node, extents: Mapping[str, Extent]) -> Node:
     return substitute(body, {u: Index(ends[0])})
 
 
+def ends_between(u: str, conditions: list[Cond]) -> tuple[str, bool, str, bool, list[Cond]] | None:
+    """(early, whether inclusive, late, whether inclusive, other conditions) of a domain of u between two
+    tokens; None if it is not that."""
+    return _ends(u, conditions)
+
+
 def _ends(
     u: str, conditions: list[Cond], same: bool = False
 ) -> tuple[str, bool, str, bool, list[Cond]] | None:

@@ -9,6 +9,7 @@ from typing import Any
 _PUBLIC = {
     "compile": "tensorc.compiler",
     "parse": "tensorc.compiler",
+    "grad": "tensorc.gradient",
     "Operator": "tensorc.operator",
     "State": "tensorc.state",
     "Program": "tensorc.ir",

@@ -55,16 +55,7 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
     """
     from tensorc.operator import Operator
 
-    if isinstance(source, str | Path):
-        program = parse_source(source, name)
-    else:
-        found = source if isinstance(source, Program) else getattr(source, "program", None)
-        if not isinstance(found, Program):
-            hint = " Put @tensorc.jit(header) above it." if isinstance(source, FunctionType) else ""
-            raise TensorcError(f"A program is a path, text or a Program, not {type(source).__name__}.{hint}")
-        program = found
-    if not isinstance(source, str | Path) and name not in (None, program.name):
-        raise LanguageError(f"The program is {program.name}, not {name}.", hint="Leave name= out.")
+    program = program_of(source, name)
     if form not in FORMS:
         raise FormError(f"No form {form!r}. There are {', '.join(FORMS)}.")
     _check_backend(backend)
@@ -85,6 +76,19 @@ def parse(text: str, name: str | None = None) -> Program:
     if not isinstance(text, str):
         raise TensorcError(f"parse takes the text of a program, not {type(text).__name__}.")
     return parse_text(text, name=name)
+
+
+def program_of(source: str | Path | Program | Jit, name: str | None) -> Program:
+    """The program that `compile` and its like are given: a path, text, a `Program` or a traced function."""
+    if isinstance(source, str | Path):
+        return parse_source(source, name)
+    program = source if isinstance(source, Program) else getattr(source, "program", None)
+    if not isinstance(program, Program):
+        hint = " Put @tensorc.jit(header) above it." if isinstance(source, FunctionType) else ""
+        raise TensorcError(f"A program is a path, text or a Program, not {type(source).__name__}.{hint}")
+    if name not in (None, program.name):
+        raise LanguageError(f"The program is {program.name}, not {name}.", hint="Leave name= out.")
+    return program
 
 
 def parse_source(source: str | Path, name: str | None = None) -> Program:
