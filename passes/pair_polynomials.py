@@ -55,7 +55,7 @@ class PairPolynomials(PairFactors):
         for scale, _, stage in parts:
             if stage is not None:
                 memory = self.graph.memories[stage.state.value]
-                alike.setdefault((memory.gates, stage.reading), []).append((scale, stage))
+                alike.setdefault((memory.gates, memory.reverse, stage.reading), []).append((scale, stage))
         groups: dict[object, list[_Monomial]] = {}
         for found in alike.values():
             for scale, stage in found if len(found) > 1 else ():
@@ -90,8 +90,8 @@ class PairPolynomials(PairFactors):
             return None
         ref = self.graph.read(expr.tensor, labels)
         stage = self.nodes.get(ref.value)
-        if not isinstance(stage, Stage) or stage.out.axes != ref.axes:
-            return None
+        if not isinstance(stage, Stage) or stage.out.axes != ref.axes or ref.value not in self.here:
+            return None  # what another loop read of its state is a value here
         memory = self.graph.memories[stage.state.value]
         plain = not any(set(gate.axes) - {TOKEN} for gate, _ in memory.gates)
         plain = plain and not memory.total and stage.reading.split() == SPLIT
