@@ -54,6 +54,7 @@ class Operator:
         self._inputs = tuple(i.name for i in program.inputs)
         self._single = len(program.outputs) == 1
         self._constants = constant_subscripts(program)
+        self._derived: dict[Program, Operator] = {}
         self._calls: dict[object, Call] = {}
         self._steps: dict[object, Step] = {}
         self._last: Step | None = None
@@ -71,13 +72,27 @@ class Operator:
 
     # -- whole sequences -----------------------------------------------------------------------------
 
-    def __call__(self, /, *arguments: object, state: State | None = None, **keywords: object) -> Any:
+    def __call__(
+        self, /, *arguments: object, state: Any = None, cu_seqlens: object = None, **keywords: object
+    ) -> Any:
         """The outputs for whole sequences; with `state`, of a sequence that continues.
 
         Inputs in signature order or by keyword; leading batch dimensions broadcast. One output is
         returned as it is, several as a tuple. Inputs are never changed, and no output shares memory with
         them. Raises `ShapeError` for shapes that do not fit, `FormError` for a form that is missing.
+
+        With `cu_seqlens` (integers [0, len0, len0 + len1, ..., n]) the time axis holds documents one after
+        another, and the result is that of each alone. `state` is then a list, one of each document. An
+        output without the time axis has one of each document, in front.
+
+        >>> import numpy as np
+        >>> import tensorc
+        >>> total = tensorc.compile("def total(x[n]) -> y[n]:  y[i] = sum[j <= i](x[j])")
+        >>> total(np.ones(5), cu_seqlens=[0, 2, 5])
+        array([1., 2., 1., 2., 3.])
         """
+        if self._are_documents(cu_seqlens, keywords):
+            return self._one(self._documents(arguments, keywords, cu_seqlens, state, False)[0])
         state = self._stateful(state, keywords)
         if self.backend == "reference":
             return self._reference(arguments, keywords, state)
@@ -87,12 +102,17 @@ class Operator:
         return self._one(outputs)
 
     def prefill(
-        self, /, *arguments: object, state: State | None = None, **keywords: object
-    ) -> tuple[Any, State]:
+        self, /, *arguments: object, state: Any = None, cu_seqlens: object = None, **keywords: object
+    ) -> tuple[Any, Any]:
         """The outputs for a prefix, and the state after it; `state` is the state before it, if any.
 
-        Inputs as for a call. Several outputs come as a tuple: `(o, z), state = f.prefill(q, k)`.
+        Inputs as for a call. Several outputs come as a tuple: `(o, z), state = f.prefill(q, k)`. With
+        `cu_seqlens` the states before and after are one of each document: `o, states = f.prefill(...)`.
         """
+        if self._are_documents(cu_seqlens, keywords):
+            self._needs_state("prefill")
+            outputs, states = self._documents(arguments, keywords, cu_seqlens, state, True)
+            return self._one(outputs), states
         state = self._stateful(state, keywords)
         self._needs_state("prefill")
         bound = self._bind(arguments, keywords)
@@ -108,9 +128,37 @@ class Operator:
         if "state" in self._inputs:
             keywords["state"] = state
             return None
-        raise TensorcError(
-            f"state= takes a state: from init_state, prefill or step; not {_kind(state)}."
-        )
+        raise TensorcError(f"state= takes a state: from init_state, prefill or step; not {_kind(state)}.")
+
+    def _are_documents(self, cu_seqlens: object, keywords: dict[str, object]) -> bool:
+        """Whether a call is one of packed documents; an input of that name is given back to the keywords."""
+        if cu_seqlens is not None and "cu_seqlens" in self._inputs:
+            keywords["cu_seqlens"] = cu_seqlens
+            return False
+        return cu_seqlens is not None
+
+    def _documents(
+        self,
+        arguments: tuple[object, ...],
+        keywords: dict[str, object],
+        cu_seqlens: object,
+        states: object,
+        streaming: bool,
+    ) -> tuple[tuple[Any, ...], tuple[State, ...]]:
+        from tensorc.documents import call_documents
+
+        bind(self.program, arguments, keywords, self.sizes)  # names that do not fit raise here
+        named = {**dict(zip(self._inputs, arguments, strict=False)), **keywords}
+        return call_documents(self, named, cu_seqlens, states, streaming)
+
+    def derived(self, program: Program) -> Operator:
+        """Another program under the same settings: the same operator each time."""
+        if program not in self._derived:
+            sizes = {name: size for name, size in self.sizes.items() if name in program.sizes()}
+            self._derived[program] = Operator(
+                program, backend=self.backend, form=self.form, time=self.time, sizes=sizes
+            )
+        return self._derived[program]
 
     def _bind(self, arguments: tuple[object, ...], keywords: Mapping[str, object]) -> Bound:
         if any(isinstance(a, State) for a in arguments):
@@ -343,8 +391,6 @@ def _kind(value: object) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
-def _again(
-    program: Program, backend: str, form: str, time: Extent | None, sizes: dict[str, int]
-) -> Operator:
+def _again(program: Program, backend: str, form: str, time: Extent | None, sizes: dict[str, int]) -> Operator:
     """An operator from what it was made of: how copies and pickles come back."""
     return Operator(program, backend=backend, form=form, time=time, sizes=sizes)

@@ -1,0 +1,1 @@
+../../tensorc/documents.py
