@@ -113,6 +113,64 @@ def scalar_gated(q: Array, k: Array, v: Array, g: Array, chunk: int) -> Array:
     return output
 
 
+def delta_rule(q: Array, k: Array, v: Array, beta: Array, chunk: int) -> Array:
+    """S[i] = S[i-1] + beta[i] k[i] (v[i] - k[i] S[i-1])^T, o[i] = q[i] S[i]; chunk is a multiple of 16, or less.
+
+    In a chunk, w = T (beta v - beta k S) with T the inverse of 1 + [j < i] beta k k^T, by substitution in
+    blocks of 16 rows whose inverses are made for the whole sequence at once.
+    """
+    heads, n, d = q.shape
+    e = v.shape[-1]
+    output = np.empty((heads, n, e), q.dtype)
+    state, added = np.zeros((heads, d, e), q.dtype), np.empty((heads, d, e), q.dtype)
+    lower, strict = np.tri(chunk, dtype=q.dtype), np.tri(chunk, k=-1, dtype=q.dtype)
+    scores, read = np.empty((heads, chunk, chunk), q.dtype), np.empty((heads, chunk, e), q.dtype)
+    scaled = k * beta[..., None]
+    step = min(16, chunk)
+    blocks = unit_inverses(scaled, k, step)
+    for start in range(0, n, chunk):
+        rows = slice(start, start + chunk)
+        Q, K, V, Y, B = q[:, rows], k[:, rows], v[:, rows], output[:, rows], scaled[:, rows]
+        c = Q.shape[1]
+        A, R, KT = scores[:, :c, :c], read[:, :c], K.swapaxes(1, 2)
+        np.matmul(B, KT, out=A)
+        A *= strict[:c, :c]
+        W = V * beta[:, rows, None]
+        np.matmul(B, state, out=R)
+        W -= R
+        for low in range(0, c, step):
+            block = W[:, low : low + step]
+            if low:
+                block -= A[:, low : low + step, :low] @ W[:, :low]
+            size = block.shape[1]
+            block[...] = blocks[:, (start + low) // step, :size, :size] @ block
+        np.matmul(Q, KT, out=A)
+        A *= lower[:c, :c]
+        np.matmul(A, W, out=Y)
+        np.matmul(Q, state, out=R)
+        Y += R
+        np.matmul(KT, W, out=added)
+        state += added
+    return output
+
+
+def unit_inverses(left: Array, right: Array, size: int) -> Array:
+    """The inverses of 1 + [j < i] left right^T in blocks of `size` rows, all blocks at once: (heads, blocks,
+    size, size). The last block is filled up with zeros."""
+    heads, n, d = left.shape
+    count = -(-n // size)
+    if n < count * size:
+        left, right = (np.pad(x, ((0, 0), (0, count * size - n), (0, 0))) for x in (left, right))
+    products = left.reshape(-1, size, d) @ right.reshape(-1, size, d).swapaxes(1, 2)
+    M = np.ascontiguousarray(products.transpose(1, 2, 0))
+    T = np.zeros_like(M)
+    for row in range(size):
+        T[row, row] = 1
+        if row:
+            T[row, :row] = -np.einsum("jb,jlb->lb", M[row, :row], T[:row, :row])
+    return np.ascontiguousarray(T.transpose(2, 0, 1)).reshape(heads, count, size, size)
+
+
 def quadratic(q: Array, k: Array, v: Array) -> Array:
     """Linear attention from its definition: the masked n x n scores of one head at a time."""
     heads, n, _ = q.shape

@@ -21,6 +21,7 @@ BY_HAND: dict[str, Callable[..., Any]] = {
     "linear_attention": handwritten.linear_attention,
     "hla2": handwritten.hla2,
     "scalar_gated": handwritten.scalar_gated,
+    "delta_rule": handwritten.delta_rule,
 }
 
 
@@ -36,6 +37,9 @@ def inputs(name: str, n: int, heads: int | None = HEADS) -> list[Any]:
     arrays = [rng.standard_normal((*lead, n, WIDTH), dtype=np.float32) for _ in range(3)]
     for array in arrays:
         array *= np.float32(WIDTH**-0.5)
+    if name == "delta_rule":
+        arrays[1] /= np.linalg.norm(arrays[1], axis=-1, keepdims=True)
+        arrays.append(rng.random((*lead, n), dtype=np.float32))
     if name == "scalar_gated":
         arrays.append(-rng.exponential(0.1, (*lead, n)).astype(np.float32))
     return arrays

@@ -20,6 +20,8 @@ def arrays(name: str, n: int) -> list[Any]:
     rng = np.random.default_rng(n)
     shapes = [(HEADS, n, D), (HEADS, n, D), (HEADS, n, E)]
     found = [rng.standard_normal(shape) for shape in shapes]
+    if name == "delta_rule":
+        found.append(rng.random((HEADS, n)))
     if name == "scalar_gated":
         found.append(-rng.exponential(0.5, (HEADS, n)))
     return found
