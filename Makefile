@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TORCH := $(VENV)/.torch
 
 .PHONY: demo test lint links bench clean
 
 demo: $(READY)  ## the main job on real text: report, chunkwise, token by token, exact verification
 	$(BIN)/python examples/demo.py
 
-test: $(READY)  ## all tests; arguments for pytest in ARGS
+test: $(READY) $(TORCH)  ## all tests; arguments for pytest in ARGS
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY) links
@@ -35,3 +36,6 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"
 	@touch $@
+
+$(TORCH): $(READY) constraints.txt  # without it, the tests of the torch backend are skipped
+	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[torch]" && touch $@

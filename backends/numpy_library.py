@@ -113,6 +113,9 @@ class NumPy:
     def broadcast(self, text: str, shape: str, dtype: str) -> str:
         return f"np.array(np.broadcast_to({text}, {shape}), {dtype})"
 
+    def rounded(self, text: str) -> str:
+        return f"_cast({text}, dtype)"
+
     def spread(self, text: str, shape: str) -> str:
         return f"_spread({text}, {shape}, compute)"
 

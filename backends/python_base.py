@@ -32,10 +32,11 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What is known of the leading batch dimensions when source is printed: the inputs that have all of
-    them, and whether there are none."""
+    them, whether there are none, and the inputs that have none where others have some."""
 
     full: frozenset[str] = frozenset()
     none: bool = False
+    free: frozenset[str] = frozenset()
 
 
 ANY = Batch()

@@ -83,6 +83,9 @@ class Library(Protocol):
     def broadcast(self, text: str, shape: str, dtype: str) -> str:
         """A copy of the whole shape in a dtype."""
 
+    def rounded(self, text: str) -> str:
+        """In the dtype of the outputs."""
+
     def spread(self, text: str, shape: str) -> str:
         """Over the last axes of a shape, in the dtype of the arithmetic."""
 

@@ -12,7 +12,8 @@ from tensorc.plan import HERE
 
 RESERVED = (
     frozenset(
-        "np state position chunk batch dtype compute start step stop length window rows known t".split()
+        "np torch math state position chunk batch dtype compute start step stop length window rows known t "
+        "device count results".split()
     )
     | frozenset(keyword.kwlist)
     | frozenset(keyword.softkwlist)

@@ -96,7 +96,7 @@ class SequenceWriter(HeadWriter):
             printer.line("known = length")
             printer.line("# masks and decays: the same for all chunks of this length")
             printer.equation = EVERY
-            printer.block(loop.setup)
+            printer.block(loop.setup, loop.body)
             printer.depth = 2
         for made in printer.made.values():
             made.own = False  # the next chunk needs it again
@@ -146,5 +146,5 @@ class SequenceWriter(HeadWriter):
             self.printer.made[ref.value].inputs >= {i.name for i in self.program.inputs}
             and self.printer.made[ref.value].own
         ):
-            return f"_cast({text}, dtype)"
+            return self.library.rounded(text)
         return self.library.broadcast(text, shape, "dtype")

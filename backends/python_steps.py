@@ -47,7 +47,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
             repeat = 2 if isinstance(step, Recur) else 1  # a value of outside lives through every turn
             for ref in self.reads(step) * repeat:
                 self.uses[ref.value] = self.uses.get(ref.value, 0) + 1
-        made = {ref.value for step in steps for ref in step_outputs(step)}
+        made = {ref.value for step in steps for ref in self.makes(step)}
         needed = {ref.value for step in later for ref in step_inputs(step)}
         for value in made & (needed | {ref.value for _, ref in self.plan.outputs}):
             self.uses[value] = self.uses.get(value, 0) + 1
@@ -59,6 +59,10 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
     def reads(self, step: Step) -> list[Ref]:
         """The values that a step reads, once for each time."""
         return step_inputs(step)
+
+    def makes(self, step: Step) -> list[Ref]:
+        """The values that a step makes."""
+        return step_outputs(step)
 
     def print(self, step: Step) -> None:
         """Print one step. Raises `BackendError` for a kind without a method."""

@@ -1,0 +1,152 @@
+"""What PyTorch does in one pass: a product added to something (`baddbmm`), and a mask that is a triangle
+(`tril`). Found in the steps of a plan before they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tensorc.ir import Add, Index, Read
+from tensorc.plan import Contract, Map, Plan, Recur, Ref, Step, Tile, Update, Why
+from tensorc.plan_io import plan_steps, step_inputs, step_outputs
+
+
+@dataclass(frozen=True, slots=True)
+class AddProduct:
+    """base + the product of a contraction, the sum being a map's value or the update of a state."""
+
+    product: Contract
+    user: Map | Update
+    base: Ref
+
+    @property
+    def out(self) -> Ref:
+        return self.user.out if isinstance(self.user, Map) else self.user.state
+
+    @property
+    def why(self) -> Why:
+        return self.product.why
+
+
+def reads(step: object) -> list[Ref]:
+    """The values that a step reads, once for each time."""
+    if isinstance(step, AddProduct):
+        return [*step_inputs(step.product), *step_inputs(step.user)]
+    return step_inputs(step)  # type: ignore[arg-type]
+
+
+def makes(step: object) -> list[Ref]:
+    """The values that a step makes."""
+    if isinstance(step, AddProduct):
+        return step_outputs(step.user)
+    return step_outputs(step)  # type: ignore[arg-type]
+
+
+def fused(steps: Sequence[Step], kept: Iterable[str]) -> list[Step]:
+    """The steps, products that are only added to something joined with that. `kept` are values that are
+    needed later."""
+    counts: dict[str, int] = dict.fromkeys(kept, 2)
+    for step in steps:
+        for ref in step_inputs(step):
+            counts[ref.value] = counts.get(ref.value, 0) + 1
+    products = {s.out.value: s for s in steps if isinstance(s, Contract) and _is_matrix(s)}
+    once = {value: s for value, s in products.items() if counts.get(value) == 1}
+    result: list[Step] = []
+    gone: set[str] = set()
+    changed: dict[str, int] = {}  # states, and where they were updated
+    made: dict[str, int] = {}
+    for at, step in enumerate(steps):
+        found = _sum(step, once)
+        if found is not None:
+            inputs = {r.value for r in step_inputs(found.product)}
+            start = made[found.product.out.value]
+            if not any(changed.get(value, -1) > start for value in inputs):
+                gone.add(found.product.out.value)
+                step = found  # type: ignore[assignment]
+        if isinstance(step, Update):
+            changed[step.state.value] = at
+        elif isinstance(step, AddProduct) and isinstance(step.user, Update):
+            changed[step.user.state.value] = at
+        elif isinstance(step, Contract):
+            made[step.out.value] = at
+        result.append(step)
+    return [s for s in result if not (isinstance(s, Contract) and s.out.value in gone)]
+
+
+def _sum(step: Step, products: dict[str, Contract]) -> AddProduct | None:
+    """A step as a product added to something, if it is that."""
+    if isinstance(step, Update) and not step.replace:
+        product = products.get(step.addend.value)
+        same = product is not None and step.addend.axes == product.out.axes == step.state.axes
+        return AddProduct(product, step, step.state) if product is not None and same else None
+    if not isinstance(step, Map) or not isinstance(step.expr, Add) or len(step.expr.terms) != 2:
+        return None
+    refs = [_ref(term) for term in step.expr.terms]
+    for mine, other in (refs, refs[::-1]):
+        product = products.get(mine.value) if mine is not None else None
+        if product is None or mine is None or other is None or mine.value == other.value:
+            continue
+        if mine.axes == other.axes == step.out.axes == product.out.axes:
+            return AddProduct(product, step, other)
+    return None
+
+
+def _ref(term: object) -> Ref | None:
+    """A plain read of a value."""
+    if isinstance(term, Read) and all(isinstance(s, Index) for s in term.subscripts):
+        return Ref(term.tensor, tuple(s.name for s in term.subscripts if isinstance(s, Index)))
+    return None
+
+
+def _is_matrix(step: Contract) -> bool:
+    return matrix_axes(step) is not None
+
+
+def matrix_axes(step: Contract) -> tuple[bool, list[str], str, str, str] | None:
+    """A product of matrices: whether the operands change places, the labels of the stack, and those of
+    the rows, of what is summed, and of the columns; None for any other contraction."""
+    if step.right is None:
+        return None
+    left, right, out = step.left.axes, step.right.axes, step.out.axes
+    inner = [a for a in left if a in right and a not in out]
+    shared = [a for a in out if a in left and a in right]
+    mine = [a for a in left if a in out and a not in shared]
+    theirs = [a for a in right if a in out and a not in shared]
+    if not len(inner) == len(mine) == len(theirs) == 1:
+        return None
+    if len(left) != len(right) or len(left) != len(shared) + 2:
+        return None
+    if out == (*shared, *mine, *theirs):
+        return False, shared, mine[0], inner[0], theirs[0]
+    if out == (*shared, *theirs, *mine):
+        return True, shared, theirs[0], inner[0], mine[0]
+    return None
+
+
+def masks_of(plan: Plan) -> dict[str, Tile]:
+    """The masks that are only ever multiplied with something whose last axes are theirs."""
+    steps = _flat(plan_steps(plan))
+    tiles = {s.out.value: s for s in steps if isinstance(s, Tile) and not s.gates}
+    for step in steps:
+        for ref in step_inputs(step):
+            tile = tiles.get(ref.value)
+            if tile is not None and not _cuts(step, tile):
+                del tiles[ref.value]
+    for _, ref in plan.outputs:
+        tiles.pop(ref.value, None)
+    return tiles
+
+
+def _flat(steps: Iterable[Step]) -> list[Step]:
+    return [inner for step in steps for inner in (_flat(step.steps) if isinstance(step, Recur) else [step])]
+
+
+def _cuts(step: Step, tile: Tile) -> bool:
+    """Whether a step multiplies a value with a mask, and nothing else."""
+    if not isinstance(step, Contract) or step.right is None:
+        return False
+    sides = (step.left, step.right) if step.left.value == tile.out.value else (step.right, step.left)
+    other = sides[1]
+    if other.value == tile.out.value or set(other.axes) != set(step.out.axes):
+        return False
+    return {tile.rows, tile.columns} == set(sides[0].axes) == set(step.out.axes[-2:])
