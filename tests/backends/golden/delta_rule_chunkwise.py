@@ -21,6 +21,15 @@ def _state(state, shape, dtype):
     return np.zeros(shape, dtype) if state is None else np.array(np.broadcast_to(state, shape), dtype)
 
 
+def _inverse(matrix):
+    """The inverse of 1 - matrix for small, strictly lower triangular matrices, row by row."""
+    out = np.zeros_like(matrix)
+    for row in range(matrix.shape[-1]):
+        out[..., row, :] = (matrix[..., row, None, :row] @ out[..., :row, :])[..., 0, :]
+        out[..., row, row] = 1
+    return out
+
+
 def _triangular(matrix, right, columns):
     """The unknown of (1 - matrix) unknown = right, the matrix strictly lower triangular: by substitution
     in blocks of 16 rows."""
@@ -29,13 +38,17 @@ def _triangular(matrix, right, columns):
     wide = right.shape[right.ndim - columns :]
     out = np.empty((*shape, rows, int(np.prod(wide))), right.dtype)
     out[...] = right.reshape(*right.shape[: right.ndim - columns], out.shape[-1])
-    one = np.eye(16, dtype=matrix.dtype)
-    for start in range(0, rows, 16):
-        stop = min(start + 16, rows)
-        if start:
-            out[..., start:stop, :] += matrix[..., start:stop, :start] @ out[..., :start, :]
-        block = one[: stop - start, : stop - start] - matrix[..., start:stop, start:stop]
-        out[..., start:stop, :] = np.linalg.solve(block, out[..., start:stop, :])
+    whole = rows // 16
+    blocks = np.empty((*matrix.shape[:-2], whole, 16, 16), matrix.dtype)
+    for k in range(whole):
+        blocks[..., k, :, :] = matrix[..., 16 * k : 16 * k + 16, 16 * k : 16 * k + 16]
+    blocks = _inverse(blocks)
+    for k in range(-(-rows // 16)):
+        start, block = 16 * k, out[..., 16 * k : 16 * k + 16, :]
+        if k:
+            block += matrix[..., start : start + 16, :start] @ out[..., :start, :]
+        inverse = blocks[..., k, :, :] if k < whole else _inverse(matrix[..., start:, start:])
+        block[...] = inverse @ block
     return out.reshape(*out.shape[:-1], *wide)
 
 

@@ -22,10 +22,13 @@ def _dtypes(dtype, *inputs):
 
 
 def _decay(gate, log, axis):
-    """Running logarithms of gates along an axis, in float64, with the counts of negative gates and of zeros
-    (None where there are none): what `_segment` subtracts. Zeros are counted, never part of the sum."""
+    """Running logarithms of gates along an axis, in float64 unless all are near 0, with the counts of negative
+    gates and of zeros (None where there are none): what `_segment` subtracts. Zeros are counted, never part
+    of the sum."""
     if log:
         sums = np.cumsum(gate, axis=axis, dtype=np.float64)
+        if np.abs(sums).max(initial=0) <= 8:  # a float32 is then as good to 5e-7
+            return sums.astype(gate.dtype, copy=False), None, None
         if not np.isneginf(sums).any():
             return sums, None, None
         zero = np.isneginf(gate)
@@ -48,7 +51,7 @@ def _segment(late, early, dtype, bias=None):
     if early is None:
         total, zeros, flips = late[0].astype(dtype), late[2], late[1]
     else:
-        total = np.subtract(late[0], early[0]).astype(dtype)
+        total = np.subtract(late[0], early[0]).astype(dtype, copy=False)
         zeros = None if late[2] is None else late[2] - early[2]
         flips = None if late[1] is None else late[1] - early[1]
     if bias is not None:
