@@ -22,7 +22,7 @@ def _dtypes(dtype, *inputs):
 
 
 def _decay(gate, log, axis):
-    """Running logarithms of gates along an axis, in float64 unless all are near 0, with the counts of negative
+    """Running logarithms of gates along an axis, in float64 unless all are near 0, with counts of negative
     gates and of zeros (None where there are none): what `_segment` subtracts. Zeros are counted, never part
     of the sum."""
     if log:
