@@ -22,6 +22,7 @@ from tensorc.ir import (
     Expr,
     Extent,
     Index,
+    Mul,
     Neg,
     Program,
     Read,
@@ -121,7 +122,7 @@ class _Gradient:
 
     def program(self) -> Program:
         """The gradient as a program."""
-        equations = dict(self.forward.equations)
+        equations = {t: self.forward.with_names(e) for t, e in self.forward.equations.items()}
         for name in self.order:
             found = self.walker.contributions.get(name, [])
             if found:
@@ -244,10 +245,15 @@ def added(terms: Iterable[Expr]) -> Expr:
 
 
 def folded(expr: Expr) -> Expr:
-    """The expression with sums of indices and integers in one piece: (i + 1) - 1 is i."""
+    """The expression in the shape that its text has, sums of indices and integers in one piece:
+    (i + 1) - 1 is i."""
 
     def visit(node: object) -> object:
         node = rebuild(node, visit)  # type: ignore[call-overload]
+        if isinstance(node, Mul) and isinstance(node.factors[0], Mul):
+            node = Mul((*node.factors[0].factors, *node.factors[1:]))
+        if isinstance(node, Add) and isinstance(node.terms[0], Add):
+            node = Add((*node.terms[0].terms, *node.terms[1:]))
         if not isinstance(node, Add) or affine(node) is None:
             return node
         parts = list(map(_operand, node.terms))

@@ -7,7 +7,7 @@ logarithm of its sum as an equation. Products and sums stay as they were written
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from tensorc.ir import (
@@ -35,7 +35,6 @@ from tensorc.ir import (
     Reduce,
     Size,
     Softmax,
-    TensorDecl,
     Where,
     free_indices,
     reads,
@@ -43,12 +42,12 @@ from tensorc.ir import (
     substitute,
     walk,
 )
-from tensorc.passes.adjoint_gates import decay_of, scaled_inside
+from tensorc.passes.adjoint_gates import decay_of, power_of_distance, scaled_inside
 from tensorc.passes.gradient_names import Names, letters_of
 from tensorc.passes.inline import dependency_order, is_recursive
 from tensorc.passes.records import Log
 from tensorc.passes.recurrences import as_decays
-from tensorc.passes.terms import has_reduction
+from tensorc.passes.terms import has_reduction, rename_apart
 
 Scope = Mapping[str, Extent]
 
@@ -88,9 +87,24 @@ class Forward:
         name, positions = self.known[key]
         return Read(name, tuple(Index(order[int(p)]) for p in positions))
 
-    def decls(self, names: Iterable[str]) -> tuple[TensorDecl, ...]:
-        """The declarations of tensors."""
-        return tuple(TensorDecl(n, self.axes[n]) for n in names)
+    def with_names(self, equation: Equation) -> Equation:
+        """The equation with every part that has a name read by it."""
+
+        def visit(node: Node, scope: Scope) -> Node:
+            if isinstance(node, Reduce | Call | Add | Mul | Div) and has_reduction(node):
+                key, order = canonical(node, scope)
+                name, positions = self.known.get(key, (equation.target, ()))
+                if name != equation.target and name in self.equations:
+                    return Read(name, tuple(Index(order[int(p)]) for p in positions))
+            return inside(node, scope)
+
+        def inside(node: Node, scope: Scope) -> Node:
+            if isinstance(node, Reduce):
+                scope = {**scope, **{b.name: b.extent for b in node.binds}}
+            return rebuild(node, lambda part: visit(part, scope))
+
+        scope = {b.name: b.extent for b in equation.left}
+        return replace(equation, body=inside(equation.body, scope))  # type: ignore[arg-type]
 
 
 def canonical(expr: Expr, scope: Scope) -> tuple[Expr, list[str]]:
@@ -116,6 +130,7 @@ def _numbered(expr: Node) -> Expr:
                 names[bind.name] = f"${count}"
                 count += 1
             changed = rebuild(node, lambda c: visit(c, names))
+            assert isinstance(changed, Reduce)
             return replace(changed, binds=tuple(replace(b, name=names[b.name]) for b in node.binds))
         return rebuild(node, lambda c: visit(c, names))
 
@@ -124,7 +139,7 @@ def _numbered(expr: Node) -> Expr:
 
 def forward(program: Program) -> Forward:
     """The equations of a program, prepared."""
-    program = _with_decays(program)
+    program = _decays_inside(_with_decays(program))
     names = Names(program)
     made = Forward(names, {name: t.axes for name, t in program.tensors().items()})
     for group in dependency_order(program):
@@ -152,6 +167,40 @@ def _with_decays(program: Program) -> Program:
                     break
         equations.append(equation)
     return replace(program, equations=tuple(equations))
+
+
+def _decays_inside(program: Program) -> Program:
+    """Decays that are tensors of two tokens, in the equations that read them: there the order of the two
+    tokens is known, and what else each product holds."""
+    decays: dict[str, Equation] = {}
+    for equation in program.equations:
+        scope = {b.name: b.extent for b in equation.left}
+        body = scaled_inside(equation.body, scope)
+        if decay_of(body, scope) is not None or power_of_distance(body, scope) is not None:
+            decays[equation.target] = equation
+    for output in program.outputs:
+        decays.pop(output.name, None)
+    if not decays:
+        return program
+    return replace(program, equations=tuple(_inside(e, decays) for e in program.equations))
+
+
+def _inside(equation: Equation, decays: Mapping[str, Equation]) -> Equation:
+    taken = {n.name for n in walk(equation.body) if isinstance(n, Index)} | {b.name for b in equation.left}
+
+    def visit(node: Node) -> Node:
+        node = rebuild(node, visit)
+        if not isinstance(node, Read) or node.tensor not in decays or node.tensor == equation.target:
+            return node
+        if not all(isinstance(s, Index) for s in node.subscripts):
+            return node
+        source = decays[node.tensor]
+        marks = {b.name: Index(f"%{b.name}") for b in source.left}
+        body = rename_apart(substitute(source.body, marks), set(taken))
+        into = {f"%{b.name}": s for b, s in zip(source.left, node.subscripts, strict=True)}
+        return substitute(body, into)  # type: ignore[no-any-return]
+
+    return replace(equation, body=visit(equation.body))  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)

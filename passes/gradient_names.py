@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from string import ascii_lowercase
 
-from tensorc.ir import FUNCTIONS, REDUCTIONS, Bind, Extent, Index, Program, Reduce, Softmax, walk
+from tensorc.ir import FUNCTIONS, REDUCTIONS, Bind, Extent, Index, Node, Program, Reduce, Softmax, walk
 
 RESERVED = {*FUNCTIONS, *REDUCTIONS, "softmax", "where", "lambda", "as", "if", "in", "is", "or", "not", "and"}
 
@@ -32,23 +32,23 @@ class Names:
     def letter(self, extent: Extent, taken: Iterable[str], first: str = "") -> str:
         """A letter for an index over `extent`: `first`, one that the program uses for it, or another."""
         used = set(taken)
-        others = [*self.letters.get(extent, ()), *(c for c in ascii_lowercase if c not in self.indices)]
-        for name in [*([first] if first else []), *others]:
+        known = self.letters.get(extent, {})
+        others = (c for c in ascii_lowercase if c not in self.indices)
+        for name in [*([first] if first else []), *known, *others]:
             if name not in used and name not in self.fixed and name not in RESERVED:
                 self.indices.add(name)
                 return name
-        base = first or others[0]
-        k = 2
+        base, k = first or "i", 2
         while f"{base}_{k}" in used or f"{base}_{k}" in self.fixed:
             k += 1
         self.indices.add(f"{base}_{k}")
         return f"{base}_{k}"
 
 
-def bound(node: object) -> list[Bind]:
+def bound(node: Node) -> list[Bind]:
     """Every index that a reduction or softmax below a node runs over."""
     found: list[Bind] = []
-    for part in walk(node):  # type: ignore[arg-type]
+    for part in walk(node):
         if isinstance(part, Reduce):
             found += part.binds
         elif isinstance(part, Softmax):
@@ -56,6 +56,6 @@ def bound(node: object) -> list[Bind]:
     return found
 
 
-def letters_of(node: object) -> list[str]:
+def letters_of(node: Node) -> list[str]:
     """The indices of a node in the order in which they are met."""
-    return list(dict.fromkeys(n.name for n in walk(node) if isinstance(n, Index)))  # type: ignore[arg-type]
+    return list(dict.fromkeys(n.name for n in walk(node) if isinstance(n, Index)))
