@@ -10,6 +10,7 @@ _PUBLIC = {
     "compile": "tensorc.compiler",
     "parse": "tensorc.compiler",
     "grad": "tensorc.gradient",
+    "approximate": "tensorc.approximation",
     "Operator": "tensorc.operator",
     "State": "tensorc.state",
     "Program": "tensorc.ir",

@@ -62,7 +62,7 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
     if device is not None and str(device) != "cpu":
         raise BackendError(f"The {backend} backend runs on the CPU, not on {device}.")
     _check_sizes(program, sizes)
-    return Operator(program, backend=backend, form=form, time=_time(program, time), sizes=dict(sizes or {}))
+    return Operator(program, backend=backend, form=form, time=time_axis(program, time), sizes=dict(sizes or {}))
 
 
 def parse(text: str, name: str | None = None) -> Program:
@@ -136,7 +136,7 @@ def _check_sizes(program: Program, sizes: Mapping[str, int] | None) -> None:
         check_sizes(sizes, frozenset(program.sizes()))
 
 
-def _time(program: Program, time: str | None) -> Extent | None:
+def time_axis(program: Program, time: str | None) -> Extent | None:
     """The time axis: as asked for, or the one stream of the program."""
     from tensorc.passes.streams import streams
 

@@ -262,9 +262,24 @@ class Equation:
 
 
 @dataclass(frozen=True, slots=True)
+class Approximation:
+    """A function of a score that was replaced by a polynomial, close for |score| <= bound: where the score
+    is read, over the positions of `binds` at which `domain` holds."""
+
+    function: str
+    degree: int
+    bound: float
+    score: Expr
+    binds: tuple[Bind, ...]
+    domain: tuple[Cond, ...]
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A whole program. `locals` are the tensors that are neither inputs nor outputs; `defaults` the
-    parameters NAME=INT of the signature. Equations stand in the order they were written."""
+    parameters NAME=INT of the signature; `approximations` what was replaced on request. Equations stand in
+    the order they were written."""
 
     name: str
     inputs: tuple[TensorDecl, ...]
@@ -273,6 +288,7 @@ class Program:
     equations: tuple[Equation, ...]
     defaults: tuple[tuple[str, int], ...] = ()
     text: str | None = field(default=None, compare=False, repr=False)
+    approximations: tuple[Approximation, ...] = field(default=(), compare=False, repr=False)
 
     def tensors(self) -> dict[str, TensorDecl]:
         """All tensors by name."""

@@ -367,6 +367,24 @@ class Operator:
                 missing.append(Refused(f"{form} form", why.reason, why.change, why.line))
         return build_report(self.program, full, plans, self.choose(full), self.forms.log, refusals=missing)
 
+    def check_bounds(self, /, *arguments: object, **keywords: object) -> float:
+        """Check that the scores of these inputs keep the bounds of what was approximated; the largest
+        absolute score. Inputs as for a call; scores are made in blocks, so that long sequences fit.
+
+        Raises `TensorcError` for a score beyond its bound, with its value and place, and for a program
+        in which nothing was approximated (see `tensorc.approximate`).
+        """
+        from tensorc.score_bounds import largest_scores
+
+        if not self.program.approximations:
+            raise TensorcError(
+                f"Nothing in {self.program.name} is approximated, so there are no bounds to check. "
+                "Programs from tensorc.approximate have bounds."
+            )
+        bound = bind(self.program, arguments, keywords, self.sizes)
+        as_numpy(bound.arrays)
+        return max(largest_scores(self.program, bound.arrays, bound.sizes))
+
     def verify(
         self,
         backends: tuple[str, ...] | None = None,

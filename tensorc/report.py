@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tensorc.approximation import as_dict
 from tensorc.causality import causality
 from tensorc.cost import FIGURES, PlanCost, crossover, plan_cost
 from tensorc.ir import Program
@@ -92,6 +93,7 @@ class Report:
             "refused": [
                 {"rule": r.rule, "reason": r.reason, "change": r.change, "line": r.line} for r in self.refused
             ],
+            "approximations": [as_dict(a) for a in self.program.approximations],
             "rewrites": [{"rule": r.rule, "what": r.what, "line": r.line} for r in self.rewrites],
             "forms": {name: self._form(name, cost) for name, cost in self.forms.items()},
         }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from textwrap import wrap
 
+from tensorc.approximation import as_dict
 from tensorc.cost import FIGURES, PlanCost, StepCost
 from tensorc.ir import TensorDecl
 from tensorc.plan import Fill, Gather, Keep, Load, Plan, Step, Update
@@ -28,6 +29,7 @@ def report_text(report: Report) -> str:
     """The report as lines of at most 100 columns."""
     sections = (
         _program(report),
+        _approximations(report),
         _forms(report),
         _choice(report),
         _order(report),
@@ -88,6 +90,21 @@ def _program(report: Report) -> Iterator[str]:
 
 def _signature(tensor: TensorDecl) -> str:
     return f"{tensor.name}[{', '.join(map(str, tensor.axes))}]"
+
+
+def _approximations(report: Report) -> Iterator[str]:
+    """What was replaced on request, and how far it may be off."""
+    if report.program.approximations:
+        yield "Approximated"
+    for approximation in report.program.approximations:
+        found = as_dict(approximation)
+        where = f" (line {found['line']})" if found["line"] else ""
+        text = (
+            f"{found['function']} of {found['score']}{where} by a polynomial ({found['polynomial']}), off by "
+            f"at most {found['absolute']:.3g}, relatively {found['relative']:.3g}, "
+            f"for scores from -{found['bound']:g} to {found['bound']:g}."
+        )
+        yield from _paragraph(text, "  ", "    ")
 
 
 # -- the forms -----------------------------------------------------------------------------------------------

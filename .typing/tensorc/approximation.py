@@ -1,0 +1,1 @@
+../../tensorc/approximation.py

@@ -1,0 +1,1 @@
+../../tensorc/score_bounds.py
