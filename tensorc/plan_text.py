@@ -14,6 +14,7 @@ from tensorc.plan import (
     HERE,
     ROW,
     Contract,
+    Delay,
     Fill,
     Fold,
     GateUse,
@@ -31,6 +32,7 @@ from tensorc.plan import (
     Solve,
     State,
     Step,
+    Tail,
     Tile,
     Update,
 )
@@ -194,6 +196,10 @@ class Notation:
             case Solve(matrix=matrix, right=right):
                 earlier = self.ref(step.out.relabel({ROW: COLUMN}))
                 return f"{self.ref(right)} + sum[{self.label(COLUMN)}]({self.ref(matrix)} * {earlier})"
+            case Delay():
+                return self._delay(step)
+            case Tail(source=source, state=state):
+                return f"the last rows of {self.ref(state)}, {self.ref(source)}"
             case Monomials(lower=lower, factor=factor):
                 count = "each as often as it can be arranged" if step.weighted else "each once"
                 return f"products of {self.ref(lower)} * {self.ref(factor)}, {count}"
@@ -212,6 +218,12 @@ class Notation:
                 decay = "" if through is None else f"{self.ref(through)} * {self.ref(state)} + "
                 return decay + self.ref(addend)
         raise TypeError(f"a step of an unknown kind: {step!r}")
+
+    def _delay(self, step: Delay) -> str:
+        """Rows that some tokens ago were written: from this chunk, or from the state before it."""
+        lag = self.label(step.lag) if isinstance(step.lag, str) else str(step.lag)
+        tokens = "token" if lag == "1" else "tokens"
+        return f"{self.ref(step.source or step.state)}, {lag} {tokens} earlier"
 
     def _contract(self, step: Contract) -> str:
         refs = [step.left] if step.right is None else [step.left, step.right]
