@@ -51,7 +51,8 @@ class RescaleNeeded(Exception):
     `denominator` divides."""
 
     def __init__(self, denominator: int) -> None:
-        super().__init__(f"exp needs a scale that {denominator} divides")
+        number = str(denominator) if denominator.bit_length() < 64 else "a very long number"
+        super().__init__(f"exp needs a scale that {number} divides")
         self.denominator = denominator
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from tensorc.ir import Const, Extent, Program, Read, Reduce, Softmax, children, walk
+from tensorc.ir import Const, Extent, FloorDiv, Mod, Program, Read, Reduce, Size, Softmax, children, walk
 
 LENGTHS = (5, 1, 3, 0, 4, 9)  # of the time axis, and around a chunk of 4; failures are shrunk later
 FEATURES = (2, 3, 1)
@@ -103,11 +103,15 @@ def _assign(names: tuple[str, ...], lengths: tuple[str, ...], turn: int) -> dict
 
 
 def least_sizes(program: Program) -> dict[str, int]:
-    """Sizes that constant subscripts need: x[i, 5] wants 6 of the second axis."""
+    """Sizes that constant subscripts need: x[i, 5] wants 6 of the second axis; and those that divide."""
     axes = {name: decl.axes for name, decl in program.tensors().items()}
     found: dict[str, int] = {}
     for equation in program.equations:
         for node in walk(equation.body):
+            if isinstance(node, FloorDiv | Mod):
+                for part in walk(node.denominator):
+                    if isinstance(part, Size):
+                        found[part.name] = max(found.get(part.name, 0), 1)
             if isinstance(node, Read):
                 for axis, subscript in zip(axes[node.tensor], node.subscripts, strict=True):
                     if isinstance(subscript, Const) and len(axis.names) == 1 and axis.coefficient == 1:
