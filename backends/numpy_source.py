@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tensorc.backends import numpy_helpers
 from tensorc.backends.numpy_library import NUMPY
 from tensorc.backends.python_base import ANY, Batch
 from tensorc.backends.python_sequence import SequenceWriter
@@ -25,7 +24,7 @@ def numpy_source(program: Program, plan: Plan, batch: Batch = ANY) -> str:
         body = TokenWriter(program, plan, NUMPY, batch).recurrent()
     else:
         body = SequenceWriter(program, plan, NUMPY, batch).whole()
-    return module_text(program, plan, "import numpy as np", numpy_helpers, body)
+    return module_text(program, plan, "import numpy as np", "numpy_helpers", body)
 
 
 def required_sizes(program: Program, without: Extent | None) -> dict[str, str]:

@@ -32,11 +32,13 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What is known of the leading batch dimensions when source is printed: the inputs that have all of
-    them, whether there are none, and the inputs that have none where others have some."""
+    them, whether there are none, and the inputs that have none where others have some. `overwrite` says
+    that nothing records what is computed, as autograd does."""
 
     full: frozenset[str] = frozenset()
     none: bool = False
     free: frozenset[str] = frozenset()
+    overwrite: bool = False
 
 
 ANY = Batch()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from collections.abc import Sequence
 from functools import cache
-from types import ModuleType
+from pathlib import Path
 
 from tensorc.backends.python_layout import broken, lay_out
 from tensorc.ir import Program
@@ -15,8 +14,9 @@ from tensorc.plan import Plan
 from tensorc.printing import print_program
 
 
-def module_text(program: Program, plan: Plan, imports: str, helpers: ModuleType, body: Sequence[str]) -> str:
-    """The text of a module that stands alone. `helpers` are pasted as far as the body uses them."""
+def module_text(program: Program, plan: Plan, imports: str, helpers: str, body: Sequence[str]) -> str:
+    """The text of a module that stands alone. The functions of the file `helpers` are pasted as far as the
+    body uses them."""
     lines = [*pasted(helpers, "\n".join(body)), *body]
     if any(re.search(r"\bmath\.", line) for line in lines):
         imports = f"import math\n\n{imports}"
@@ -33,18 +33,18 @@ def module_text(program: Program, plan: Plan, imports: str, helpers: ModuleType,
     return "\n".join([*head, lay_out(["", *lines]), ""])
 
 
-def pasted(helpers: ModuleType, text: str) -> list[str]:
+def pasted(helpers: str, text: str) -> list[str]:
     """The lines of the helper functions that a text uses, and those they use, in the order of their module.
 
     A name that the module assigns stands before the first function that uses it.
     """
-    functions, names = _parts(helpers)
+    functions, names = helper_texts(helpers)
     needed: set[str] = set()
     pending = [text]
     while pending:
         source = pending.pop()
         for name in functions:
-            if name not in needed and re.search(rf"\b{name}\(", source):
+            if name not in needed and re.search(rf"\b{name}\b[(),]", source):
                 needed.add(name)
                 pending.append(functions[name])
     lines: list[str] = []
@@ -58,13 +58,14 @@ def pasted(helpers: ModuleType, text: str) -> list[str]:
 
 
 @cache
-def _parts(helpers: ModuleType) -> tuple[dict[str, str], dict[str, str]]:
-    """The functions of a module and the names that it assigns, with their source."""
-    source = inspect.getsource(helpers)
+def helper_texts(helpers: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The functions of a file of helpers and the names that it assigns, with their source: read, not
+    imported, as the array library may be missing here."""
+    source = Path(__file__).with_name(f"{helpers}.py").read_text(encoding="utf-8")
     functions, names = {}, {}
     for node in ast.parse(source).body:
         text = ast.get_source_segment(source, node) or ""
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
             functions[node.name] = text
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             names[node.targets[0].id] = text

@@ -137,6 +137,9 @@ class Torch:
         words = {":": "_ALL", "-1:": "_LAST"}
         return f"({', '.join(words.get(mark, mark) for mark in marks)})"
 
+    def sum_into(self, left: str, right: str, target: str) -> str | None:
+        return None  # `out=` takes no other dtype, and autograd does not follow it
+
 
 IN_PLACE = Torch(True)
 FUNCTIONAL = Torch(False)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from tensorc.backends import torch_helpers
 from tensorc.backends.python_base import Made
+from tensorc.backends.python_source import helper_texts
 from tensorc.backends.python_steps import StepPrinter
 from tensorc.backends.torch_fusion import AddProduct, fused, makes, masks_of, matrix_axes, reads
 from tensorc.errors import BackendError
@@ -193,6 +193,6 @@ class TorchPrinter(StepPrinter):
 def _unknown(text: str) -> str:
     """A helper that PyTorch source does not have, or a word of NumPy."""
     for name in re.findall(r"(?<![\w.])(_\w+)\(|\b(np)\.", text):
-        if name[1] or name[0] not in vars(torch_helpers):
+        if name[1] or name[0] not in helper_texts("torch_helpers")[0]:
             return f"{name[0] or name[1]}"
     return ""

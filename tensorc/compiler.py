@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from tensorc.decorator import Jit
     from tensorc.operator import Operator
 
-BACKENDS = ("numpy", "reference")
-LATER = ("torch", "triton")
+BACKENDS = ("numpy", "torch", "reference")
+LATER = ("triton",)
 FORMS = ("auto", "parallel", "chunkwise", "recurrent")
 LONGEST = 64 * 1024
 
@@ -59,10 +60,15 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
     if form not in FORMS:
         raise FormError(f"No form {form!r}. There are {', '.join(FORMS)}.")
     _check_backend(backend)
-    if device is not None and str(device) != "cpu":
+    if backend != "torch" and device is not None and str(device) != "cpu":
         raise BackendError(f"The {backend} backend runs on the CPU, not on {device}.")
     _check_sizes(program, sizes)
-    return Operator(program, backend=backend, form=form, time=time_axis(program, time), sizes=dict(sizes or {}))
+    axis, given = time_axis(program, time), dict(sizes or {})
+    if backend != "torch":
+        return Operator(program, backend=backend, form=form, time=axis, sizes=given)
+    from tensorc.torch_operator import TorchOperator
+
+    return TorchOperator(program, backend=backend, form=form, time=axis, sizes=given, device=device)
 
 
 def parse(text: str, name: str | None = None) -> Program:
@@ -123,6 +129,8 @@ def _check_backend(backend: str) -> None:
         raise BackendError(
             f"The {backend} backend is not part of this version. There are {', '.join(BACKENDS)}."
         )
+    if backend == "torch" and find_spec("torch") is None:
+        raise BackendError('PyTorch is not installed. Install it with: pip install "tensorc[torch]".')
     if backend not in BACKENDS:
         raise BackendError(f"No backend {backend!r}. There are {', '.join(BACKENDS)}.")
 

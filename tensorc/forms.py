@@ -26,6 +26,7 @@ from tensorc.prepared import with_keywords
 from tensorc.runtime import load
 
 Function = Callable[..., Any]
+Printer = Callable[..., str]  # program, plan, what is known of the batch dimensions: the source of a plan
 CHUNK = 64  # the chunk that plans are first made for
 LENGTH, FEATURES = 4096, 64
 
@@ -34,8 +35,14 @@ class Forms:
     """Plans of a program by form and sizes. The sizes of features are part of the key; the length of the
     time axis is too for the parallel form alone, rounded to a power of two."""
 
-    def __init__(self, program: Program, time: Extent | None, sizes: Mapping[str, int]) -> None:
-        self.program, self.time, self.given = program, time, dict(sizes)
+    def __init__(
+        self,
+        program: Program,
+        time: Extent | None,
+        sizes: Mapping[str, int],
+        printer: Printer = numpy_source,
+    ) -> None:
+        self.program, self.time, self.given, self.printer = program, time, dict(sizes), printer
         self.log = Log()
         self._plans: dict[object, Plan | NotLinear] = {}
         self._graphs: dict[object, Graph | NotLinear] = {}
@@ -161,8 +168,8 @@ class Forms:
     # -- source ----------------------------------------------------------------------------------------
 
     def source(self, form: str, sizes: Mapping[str, int]) -> str:
-        """The generated NumPy source of a form."""
-        return numpy_source(self.program, self.plan(form, sizes))
+        """The generated source of a form."""
+        return self.printer(self.program, self.plan(form, sizes))
 
     def function(self, form: str, sizes: Mapping[str, int], batch: Batch = ANY) -> tuple[Function, Plan]:
         """The function for whole sequences, given the sizes that no input shows, and its plan. `batch`
@@ -183,7 +190,7 @@ class Forms:
         plan = self.plan(form, sizes)
         key = (id(plan), without, batch)
         if key not in self._functions:
-            functions = load(numpy_source(self.program, plan, batch))
+            functions = load(self.printer(self.program, plan, batch))
             names = required_sizes(self.program, without)
             self._functions[key] = (functions, plan, names)
         functions, plan, names = self._functions[key]

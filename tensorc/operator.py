@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensorc.backends.numpy_source import numpy_source
 from tensorc.backends.python_base import Batch
 from tensorc.backends.python_expr import compared_inputs
 from tensorc.binding import Bound, bind, signature
 from tensorc.errors import BackendError, FormError, TensorcError
-from tensorc.forms import Forms
+from tensorc.forms import Forms, Printer
 from tensorc.ir import Extent, Program
 from tensorc.prepared import Call, Step, as_numpy, state_layout
 from tensorc.state import Layout, State
@@ -48,7 +49,7 @@ class Operator:
         self, program: Program, *, backend: str, form: str, time: Extent | None, sizes: dict[str, int]
     ) -> None:
         self.program, self.backend, self.form, self.time, self.sizes = program, backend, form, time, sizes
-        self.forms = Forms(program, time, sizes)
+        self.forms = Forms(program, time, sizes, self._printer())
         self.__name__ = program.name
         self.__doc__ = str(program)
         self._inputs = tuple(i.name for i in program.inputs)
@@ -62,6 +63,10 @@ class Operator:
             raise FormError(f"The reference backend evaluates the definition; it has no {form} form.")
         if form not in ("auto", "parallel"):
             self.forms.require(form)
+
+    def _printer(self) -> Printer:
+        """What prints the source of a plan."""
+        return numpy_source
 
     def __repr__(self) -> str:
         head = str(self.program).split("\n", 1)[0].removeprefix("def ").removesuffix(":")

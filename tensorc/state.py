@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 
@@ -63,12 +64,13 @@ class State(NamedTuple):
 
     def clone(self) -> State:
         """The same state in arrays of its own."""
-        return State(self.position, tuple(t.copy() for t in self.tensors), self.layout)
+        copies = (t.clone() if hasattr(t, "clone") else t.copy() for t in self.tensors)
+        return State(self.position, tuple(copies), self.layout)
 
     @property
     def elements(self) -> int:
         """How many numbers the state holds, over all batch elements."""
-        return sum(int(t.size) for t in self.tensors)
+        return sum(prod(t.shape) for t in self.tensors)
 
     @property
     def nbytes(self) -> int:

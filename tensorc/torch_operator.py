@@ -1,0 +1,277 @@
+"""The operator on PyTorch: tensors in, tensors out, on the device and in the dtype of the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from tensorc.backends.python_base import Batch
+from tensorc.backends.python_expr import compared_inputs
+from tensorc.binding import Bound, signature
+from tensorc.errors import TensorcError
+from tensorc.forms import Printer
+from tensorc.ir import Extent, Program
+from tensorc.operator import SEEN, Operator
+from tensorc.plan import Plan
+from tensorc.prepared import Call, state_layout, with_keywords
+from tensorc.state import Layout, State
+from tensorc.subscripts import check_constants
+from tensorc.torch_inputs import (
+    checked_device,
+    on_one_device,
+    output_dtype,
+    read,
+    recorded,
+    signature_of,
+    without_autocast,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token on tensors like those that it was made for. `casts` has for each input the dtype that it is
+    brought to, or None; `rounded` is that of the outputs where it is not that of the arithmetic."""
+
+    function: Callable[..., Any]
+    start: Callable[..., Any]
+    layout: Layout
+    casts: tuple[torch.dtype | None, ...] | None
+    rounded: torch.dtype | None
+
+    def prepare(self, tensors: Any) -> Any:
+        """The inputs in the dtype of the arithmetic."""
+        if self.casts is None:
+            return tensors
+        return [t if c is None else t.to(c) for t, c in zip(tensors, self.casts, strict=True)]
+
+
+class TorchOperator(Operator):
+    """`Operator` for backend="torch". Calls like one that was seen before look their function up by the
+    shapes, dtypes and devices of the tensors alone."""
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        backend: str,
+        form: str,
+        time: Extent | None,
+        sizes: dict[str, int],
+        device: object = None,
+    ) -> None:
+        super().__init__(program, backend=backend, form=form, time=time, sizes=sizes)
+        self.device = None if device is None else checked_device(device)
+        self._axes = tuple(bool(i.axes) for i in program.inputs)
+        self._fast: dict[object, Callable[..., tuple[Any, ...]]] = {}
+        self._tokens: dict[object, Token] = {}
+        self._layouts: dict[Layout, Layout] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        device = None if self.device is None else str(self.device)
+        return _again, (self.program, self.form, self.time, self.sizes, device)
+
+    def derived(self, program: Program) -> Operator:
+        if program not in self._derived:
+            sizes = {name: size for name, size in self.sizes.items() if name in program.sizes()}
+            self._derived[program] = _again(program, self.form, self.time, sizes, self.device)
+        return self._derived[program]
+
+    def _printer(self) -> Printer:
+        from tensorc.backends.torch_source import torch_source
+
+        return torch_source
+
+    # -- whole sequences -----------------------------------------------------------------------------
+
+    def __call__(
+        self, /, *arguments: object, state: Any = None, cu_seqlens: object = None, **keywords: object
+    ) -> Any:
+        """The outputs for whole sequences, as `Operator.__call__` says, on the device of the inputs.
+
+        Tensors may have any strides; those of one call are on one device. Gradients reach every input.
+        Raises `ShapeError` for tensors on several devices.
+        """
+        if state is None and cu_seqlens is None and not keywords:
+            key = signature_of(arguments)
+            function = self._fast.get(key)
+            if function is None:
+                bound = self._bind(arguments, keywords)
+                form = self.choose(bound.sizes)
+                outputs, _ = self._run(form, bound, None)
+                self._remember(key, form, bound)
+            else:
+                outputs = function(*arguments)
+            return outputs[0] if self._single else outputs
+        return super().__call__(*arguments, state=state, cu_seqlens=cu_seqlens, **keywords)
+
+    def _run(self, form: str, bound: Bound, state: State | None) -> tuple[tuple[Any, ...], State | None]:
+        tensors = list(bound.arrays.values())
+        before = () if state is None else state.tensors
+        call = self._prepared(form, bound, recorded([*tensors, *before]))
+        for name in call.plan.ascending:
+            self._check_ascending(name, bound.arrays[name].detach().cpu().numpy())
+        if state is not None:
+            self._check_state(state, call.layout)
+        function = with_keywords(call.function, {"dtype": self._dtype(bound)})
+        with without_autocast(tensors):
+            if form == "parallel":
+                outputs, after = function(*tensors), ()
+            elif state is None:
+                outputs, after = function(*tensors)
+            else:
+                outputs, after = function(*tensors, state=state.tensors, position=state.position)
+        if call.layout is None:
+            return outputs, None
+        assert self.time is not None
+        position = (0 if state is None else state.position) + self.time.value(bound.sizes)
+        return outputs, State(position, tuple(after), call.layout)
+
+    def _remember(self, key: object, form: str, bound: Bound) -> None:
+        """Let the next call with such tensors go straight to the function."""
+        if key is None:
+            return
+        call = self._prepared(form, bound, recorded([*bound.arrays.values()]))
+        if call.plan.ascending:
+            return
+        function = with_keywords(call.function, {"dtype": self._dtype(bound)})
+        if len(self._fast) >= SEEN:
+            self._fast.clear()
+        self._fast[key] = function if form == "parallel" else _outputs(function)
+
+    def _prepared(self, form: str, bound: Bound, grad: bool) -> Call:
+        """The function for tensors of these shapes and dtypes: looked up, once they were seen."""
+        shapes = [a.shape for a in bound.arrays.values()]
+        key = (form, *bound.sizes.values(), self._dtype(bound), grad, *shapes)
+        found = self._calls.get(key)
+        if found is None:
+            check_constants(self._constants, bound.sizes)
+            batch = replace(self._batch(bound), overwrite=not grad)
+            function, plan = self.forms.function(form, bound.sizes, batch)
+            streams = form != "parallel" and self.forms.streams()
+            compute = torch.promote_types(self._dtype(bound), torch.float32)
+            found = Call(function, plan, self._layout(plan, bound, compute) if streams else None)
+            if len(self._calls) >= SEEN:
+                self._calls.clear()
+            self._calls[key] = found
+        return found
+
+    # -- tokens ----------------------------------------------------------------------------------------
+
+    def init_state(self, /, *arguments: object, **keywords: object) -> State:
+        token, tensors = self._token(arguments, keywords)
+        return State(0, token.start(*tensors), token.layout)
+
+    def step(self, state: Any = None, /, *arguments: object, **keywords: object) -> tuple[Any, State]:
+        """One token: each input without the time axis. Returns the outputs and a new state.
+
+        The old state stays as it is. Python numbers take the dtype of the state.
+        """
+        key = None if keywords or type(state) is not State else self._token_key(state, arguments)
+        token = self._tokens.get(key)
+        if key is None or token is None:
+            if state is None and isinstance(keywords.get("state"), State):
+                state = keywords.pop("state")
+            token, arguments = self._token(arguments, keywords, self._checked(state, "step"), key)
+        elif token.casts is not None:
+            arguments = token.prepare(arguments)
+        if state.layout is not token.layout:
+            self._check_state(state, token.layout)
+        outputs, tensors = token.function(state.tensors, *arguments, position=state.position)
+        if token.rounded is not None:
+            outputs = tuple([o.to(token.rounded) for o in outputs])
+        after = State(state.position + 1, tensors, token.layout)
+        return (outputs[0] if self._single else outputs), after
+
+    def _token_key(self, state: State, arguments: tuple[Any, ...]) -> object:
+        key = signature_of(arguments)
+        return None if key is None else (key, recorded(state.tensors))
+
+    def _token(
+        self,
+        arguments: tuple[object, ...],
+        keywords: dict[str, object],
+        state: State | None = None,
+        key: object = None,
+    ) -> tuple[Token, Any]:
+        """The function for tokens of these shapes and dtypes, and the inputs as it takes them."""
+        self._needs_state("step")
+        assert self.time is not None
+        default = None if state is None else getattr(torch, state.layout.dtype)
+        bound = self._bind(arguments, keywords, str(self.time), default)
+        tensors = list(bound.arrays.values())
+        dtype = self._dtype(bound, default)
+        compute = torch.promote_types(dtype, torch.float32)
+        grad = recorded([*tensors, *(() if state is None else state.tensors)])
+        batch = replace(self._batch(bound, True), overwrite=not grad)
+        functions, plan, extra = self.forms.token_functions(bound.sizes, batch)
+        layout = self._layout(plan, bound, compute)
+        compared = compared_inputs(self.program)
+        casts = tuple(
+            compute if t.dtype != compute and n not in compared else None for n, t in bound.arrays.items()
+        )
+        options = {**extra, "compute": compute}
+        token = Token(
+            with_keywords(functions["step"], options),
+            with_keywords(functions["start"], options),
+            layout,
+            casts if any(casts) else None,
+            None if dtype == compute else dtype,
+        )
+        if key is not None:
+            if len(self._tokens) >= SEEN:
+                self._tokens.clear()
+            self._tokens[key] = token
+        return token, token.prepare(tensors)
+
+    def _layout(self, plan: Plan, bound: Bound, compute: torch.dtype) -> Layout:
+        """The layout of the states; the same object each time, so that steps compare no contents."""
+        layout = replace(state_layout(self.program, plan, bound), dtype=str(compute).removeprefix("torch."))
+        return self._layouts.setdefault(layout, layout)
+
+    # -- inputs ----------------------------------------------------------------------------------------
+
+    def _bind(
+        self,
+        arguments: tuple[object, ...],
+        keywords: Mapping[str, object],
+        without: str | None = None,
+        default: torch.dtype | None = None,
+    ) -> Bound:
+        """The inputs as tensors, and the sizes; `default` is the dtype where only numbers are given."""
+        if without is None and any(isinstance(a, State) for a in arguments):
+            raise TensorcError(f"A state is passed by keyword: {self._example('state=state')}.")
+        given = iter(read([*arguments, *keywords.values()], self.device))
+        values = [next(given) for _ in arguments]
+        named = {name: next(given) for name in keywords}
+        bound = signature(self.program, without).bind(values, named, self.sizes)
+        return on_one_device(bound, self.device, default)
+
+    def _dtype(self, bound: Bound, default: torch.dtype | None = None) -> torch.dtype:
+        counted = [a for a, axes in zip(bound.arrays.values(), self._axes, strict=True) if axes]
+        return output_dtype(counted, default)
+
+    def _batch(self, bound: Bound, tokens: bool = False) -> Batch:
+        ranks = [sum(not tokens or a != self.time for a in i.axes) for i in self.program.inputs]
+        pairs = zip(bound.arrays.items(), ranks, strict=True)
+        free = frozenset(name for (name, array), rank in pairs if array.dim() == rank)
+        return replace(super()._batch(bound, tokens), free=free if bound.batch else frozenset())
+
+
+def _outputs(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """A function of outputs and states as one of outputs."""
+
+    def outputs(*tensors: Any) -> tuple[Any, ...]:
+        found: tuple[tuple[Any, ...], Any] = function(*tensors)
+        return found[0]
+
+    return outputs
+
+
+def _again(
+    program: Program, form: str, time: Extent | None, sizes: dict[str, int], device: object
+) -> TorchOperator:
+    """An operator from what it was made of: how copies and pickles come back."""
+    return TorchOperator(program, backend="torch", form=form, time=time, sizes=sizes, device=device)
