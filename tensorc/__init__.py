@@ -22,6 +22,7 @@ _PUBLIC = {
     "VerificationError": "tensorc.errors",
     "jit": "tensorc.decorator",
     "trace": "tensorc.tracing",
+    "disagreement": "tensorc.verify_programs",
 }
 _PUBLIC |= {
     name: "tensorc.tracing"

@@ -1,0 +1,1 @@
+../../tensorc/verify_programs.py
