@@ -49,39 +49,37 @@ class Path:
 
     def times(self, *exprs: Expr) -> Path:
         """The path times expressions, products taken apart."""
-        path, stack = self, list(reversed(exprs))
+        factors, divisors = list(self.factors), list(self.divisors)
+        conditions: list[Cond] = []
+        scale = self.scale
+        stack = list(reversed(exprs))
         while stack:
             expr = stack.pop()
             match expr:
-                case Mul(factors=factors):
-                    stack.extend(reversed(factors))
+                case Mul(factors=parts):
+                    stack.extend(reversed(parts))
                 case Neg(operand=operand):
-                    path = replace(path, scale=-path.scale)
+                    scale = -scale
                     stack.append(operand)
                 case Const(value=value):
-                    path = replace(path, scale=path.scale * value)
+                    scale = scale * value
                 case Iverson(condition=condition):
-                    path = path.where((condition,))
+                    conditions.append(condition)
                 case Div(numerator=top, denominator=bottom):
-                    path = path.over(bottom)
+                    scale = scale / _divided(bottom, divisors)
                     stack.append(top)
                 case _:
-                    path = replace(path, factors=(*path.factors, expr))
-        return path
+                    factors.append(expr)
+        path = replace(self, factors=tuple(factors), divisors=tuple(divisors), scale=scale)
+        return path.where(conditions) if conditions else path
 
     def over(self, *exprs: Expr) -> Path:
         """The path divided by expressions."""
-        path, stack = self, list(reversed(exprs))
-        while stack:
-            expr = stack.pop()
-            match expr:
-                case Mul(factors=factors):
-                    stack.extend(reversed(factors))
-                case Const(value=value) if value != 0:
-                    path = replace(path, scale=Fraction(path.scale) / value)
-                case _:
-                    path = replace(path, divisors=(*path.divisors, expr))
-        return path
+        divisors = list(self.divisors)
+        scale: int | Fraction = self.scale
+        for expr in exprs:
+            scale = scale / _divided(expr, divisors)
+        return replace(self, divisors=tuple(divisors), scale=scale)
 
     def where(self, conditions: Iterable[Cond]) -> Path:
         """The path where conditions hold as well."""
@@ -111,15 +109,11 @@ class Path:
             self.scale,
         )
 
-    def same(self, other: Path) -> bool:
-        """Whether two paths are the same product of the same indices."""
-        return (
-            self.scale == other.scale
-            and set(self.binds) == set(other.binds)
-            and set(self.conditions) == set(other.conditions)
-            and Counter(self.factors) == Counter(other.factors)
-            and Counter(self.divisors) == Counter(other.divisors)
-        )
+    def key(self) -> object:
+        """What the product is, its scale and the order of its parts aside."""
+        counts = (Counter(self.factors), Counter(self.divisors))
+        sets = frozenset(self.binds), frozenset(self.conditions)
+        return (*sets, *(frozenset(c.items()) for c in counts))
 
     def total(self, left: Iterable[str]) -> Expr:
         """The sum over all indices in scope but those of `left`."""
@@ -185,6 +179,20 @@ def _meet(first: Cond, second: Cond) -> bool:
     if not (isinstance(first, Compare) and isinstance(second, Compare)):
         return False
     return first.right == second.left and first.op[0] == second.op[0] and first.op[0] in "<>"
+
+
+def _divided(expr: Expr, divisors: list[Expr]) -> Fraction:
+    """The number that a divisor holds; its other factors go to the list."""
+    number, stack = Fraction(1), [expr]
+    while stack:
+        match stack.pop():
+            case Mul(factors=factors):
+                stack.extend(reversed(factors))
+            case Const(value=value) if value != 0:
+                number *= value
+            case other:
+                divisors.append(other)
+    return number
 
 
 def _multiplied(factors: list[Expr]) -> Expr:

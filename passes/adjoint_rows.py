@@ -61,12 +61,14 @@ def _covered(
     covered = []
     for contribution in found:
         whole = contribution.path.times(contribution.read)
+        key = whole.key()
         match = next(
             (
                 r
                 for r in left
                 if r.sign == row.sign
-                and r.path.same(whole)
+                and r.path.scale == whole.scale
+                and r.path.key() == key
                 and [contribution.read.subscripts[p] for p in places] == [Index(n) for n in r.kept]
             ),
             None,

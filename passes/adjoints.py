@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from tensorc.errors import LanguageError
 from tensorc.ir import (
     Add,
     Bind,
@@ -47,6 +48,7 @@ from tensorc.passes.gradient_names import letters_of
 from tensorc.passes.terms import has_reduction
 
 ONE = Const(1)
+LONGEST = 20_000  # factors that a gradient may have
 Step: TypeAlias = tuple[Expr, Path]
 
 
@@ -86,6 +88,7 @@ class Walker:
     active: frozenset[str]
     contributions: dict[str, list[Contribution]] = field(default_factory=dict)
     flows: dict[object, Flow] = field(default_factory=dict)
+    spent: int = 0
 
     def walk(self, equation: Equation, adjoint: str) -> None:
         """Add what the adjoint of an equation's result contributes to everything it reads."""
@@ -106,11 +109,21 @@ class Walker:
                 whole = None
                 continue
             if isinstance(node, Read):
+                self.spend(len(path.factors) + len(path.conditions))
                 found = Contribution(node.tensor, node, path)
                 self.contributions.setdefault(node.tensor, []).append(found)
             else:
                 stack += reversed(list(RULES[type(node)](self, node, path, whole)))
             whole = None
+
+    def spend(self, work: int) -> None:
+        """Count factors that are written down. Raises `LanguageError` where they are too many to be read."""
+        self.spent += work
+        if self.spent > LONGEST:
+            raise LanguageError(
+                f"The gradient would be a sum of products of more than {LONGEST} factors in all.",
+                hint="Give parts of long products names of their own.",
+            )
 
     def depends(self, node: Expr | Cond) -> bool:
         """Whether the value of an expression depends on an input, subscripts and conditions aside."""
@@ -248,10 +261,11 @@ def _neg(walker: Walker, node: Neg, path: Path, whole: Read | None) -> Iterator[
 
 
 def _mul(walker: Walker, node: Mul, path: Path, whole: Read | None) -> Iterator[Step]:
-    for k, factor in enumerate(node.factors):
-        if walker.depends(factor):
-            others = [f for m, f in enumerate(node.factors) if m != k]
-            yield factor, path.times(*(walker.value(f, path) for f in others))
+    active = [k for k, factor in enumerate(node.factors) if walker.depends(factor)]
+    walker.spend(len(active) * len(node.factors))
+    for k in active:
+        others = [f for m, f in enumerate(node.factors) if m != k]
+        yield node.factors[k], path.times(*(walker.value(f, path) for f in others))
 
 
 def _div(walker: Walker, node: Div, path: Path, whole: Read | None) -> Iterator[Step]:

@@ -223,14 +223,12 @@ def renamed(program: Program, names: Mapping[str, str]) -> Program:
 
 def merged(paths: list[Path]) -> list[Path]:
     """The paths with equal ones counted."""
-    found: list[Path] = []
+    found: dict[object, Path] = {}
     for path in paths:
-        same = next((k for k, p in enumerate(found) if replace(p, scale=path.scale).same(path)), None)
-        if same is None:
-            found.append(path)
-        else:
-            found[same] = replace(path, scale=found[same].scale + path.scale)
-    return [p for p in found if p.scale != 0] or [replace(paths[0], scale=0)]
+        key = path.key()
+        scale = found[key].scale if key in found else 0
+        found[key] = replace(path, scale=scale + path.scale)
+    return [p for p in found.values() if p.scale != 0] or [replace(paths[0], scale=0)]
 
 
 def negative(expr: Expr) -> Expr:
