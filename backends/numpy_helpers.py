@@ -290,3 +290,88 @@ def _reduce(ufunc, x, mask, start, axis):
 def _cast(x, dtype):
     """x rounded once to the output's dtype."""
     return x if x.dtype == dtype else x.astype(dtype)
+
+
+class _Cache(np.ndarray):
+    """The rows of the tokens so far, as an array. `room` gives, for their number, a buffer that holds them
+    and has space behind them: whoever takes it out may write there, all others must copy."""
+
+    room = None
+
+    def __reduce__(self):
+        return np.array(self).__reduce__()
+
+
+def _sealed(buffer, length, axis):
+    """The first rows of a buffer along an axis (negative), as a cache with the right to the space behind."""
+    cache = buffer[(..., slice(length), *(slice(None),) * (-axis - 1))].view(_Cache)
+    cache.room = {length: buffer}
+    return cache
+
+
+def _room(cache, length, shape, axis, dtype):
+    """A buffer of a shape that starts with the rows of a cache (there are none if it is None): its own, if
+    there is space behind them that nobody took, else a copy."""
+    buffer = (getattr(cache, "room", None) or {}).pop(length, None)  # one step, also between threads
+    if buffer is None or buffer.shape[axis] < shape[axis] or buffer.dtype != dtype:
+        buffer = np.empty(shape, dtype)
+        if cache is not None:
+            buffer[(..., slice(length), *(slice(None),) * (-axis - 1))] = cache
+    return buffer
+
+
+def _append(cache, row, axis):
+    """A cache with one row more, along an axis (negative). The space doubles when it is used up; the old
+    cache stays as it is."""
+    length = cache.shape[axis]
+    shape = list(cache.shape)
+    shape[axis] = length + 1
+    buffer = (getattr(cache, "room", None) or {}).get(length)
+    if buffer is None or buffer.shape[axis] <= length:
+        shape[axis] = max(16, 2 * length)
+    buffer = _room(cache, length, shape, axis, cache.dtype)
+    buffer[(..., length, *(slice(None),) * (-axis - 1))] = row
+    return _sealed(buffer, length + 1, axis)
+
+
+def _begin(shape, value, dtype):
+    """A running value before the first block."""
+    return np.full(shape, value, dtype)
+
+
+def _guard(x, mask, start, own):
+    """x where the mask holds (None: everywhere), else the start of a reduction; in place if x is ours."""
+    if mask is None:
+        return x
+    if not own or np.broadcast_shapes(x.shape, mask.shape) != x.shape:
+        return np.where(mask, x, x.dtype.type(start))
+    np.copyto(x, start, where=~mask)
+    return x
+
+
+def _weights(scores, mask, top, axis, own):
+    """exp(score - top), 0 where not mask; in place if the scores are ours."""
+    scores = _guard(scores, mask, -np.inf, own)
+    top = np.expand_dims(np.where(np.isfinite(top), top, top.dtype.type(0)), axis)
+    if (own or mask is not None) and np.broadcast_shapes(scores.shape, top.shape) == scores.shape:
+        np.subtract(scores, top, out=scores)
+    else:
+        scores = scores - top
+    return np.exp(scores, out=scores)
+
+
+def _weigh(scores, mask, top, axis, own):
+    """The weights exp(score - top) of a block, `top` raised to its scores in place, and what was weighed
+    before is to be multiplied by. A row without scores has the top -inf and weights 0."""
+    scores = _guard(scores, mask, -np.inf, own)
+    old = top.copy()
+    np.maximum(top, scores.max(axis=axis), out=top)
+    with np.errstate(invalid="ignore"):
+        scale = np.exp(old - np.where(np.isfinite(top), top, top.dtype.type(0)))
+    return _weights(scores, None, top, axis, own or mask is not None), scale
+
+
+def _logsum(top, total):
+    """top + log(total); -inf of nothing."""
+    with np.errstate(divide="ignore"):
+        return np.log(total) + np.where(np.isfinite(top), top, top.dtype.type(0))

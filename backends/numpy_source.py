@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from tensorc.backends.numpy_caches import NumpySequence, NumpyToken
 from tensorc.backends.numpy_library import NUMPY
 from tensorc.backends.python_base import ANY, Batch
-from tensorc.backends.python_sequence import SequenceWriter
 from tensorc.backends.python_signature import HeadWriter
 from tensorc.backends.python_source import module_text
-from tensorc.backends.python_token import TokenWriter
 from tensorc.ir import Extent, Program
 from tensorc.plan import Plan
 
@@ -21,9 +20,9 @@ def numpy_source(program: Program, plan: Plan, batch: Batch = ANY) -> str:
     dimensions lets more be computed in place.
     """
     if plan.form == "recurrent":
-        body = TokenWriter(program, plan, NUMPY, batch).recurrent()
+        body = NumpyToken(program, plan, NUMPY, batch).recurrent()
     else:
-        body = SequenceWriter(program, plan, NUMPY, batch).whole()
+        body = NumpySequence(program, plan, NUMPY, batch).whole()
     return module_text(program, plan, "import numpy as np", "numpy_helpers", body)
 
 

@@ -62,6 +62,8 @@ class BasePrinter:
         self.equation = ""
         self.numbers: dict[str, int] = {}  # the lines of the equations
         self.running: set[str] = set()
+        self.spans: dict[str, tuple[str, str, str]] = {}  # of columns at hand: first, end, their positions
+        self.skipping = ""  # the mask without which a block is skipped
         self.cast: set[str] = set()  # inputs that have the dtype of the computation from here on
         for output, ref in plan.outputs:
             if output not in plan.stored:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tensorc.backends.python_base import EVERY
 from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.python_signature import HeadWriter
-from tensorc.plan import ROW, Keep, Loop, Step
+from tensorc.plan import ROW, Keep, Loop, State, Step
 
 
 class SequenceWriter(HeadWriter):
@@ -21,6 +21,7 @@ class SequenceWriter(HeadWriter):
             keywords += ["state=None", "position=0"]
         if self.plan.form == "chunkwise":
             keywords.append(f"chunk={self.plan.chunk}")
+        keywords += self._options()
         self._signature(self.names.function, [], [*keywords, "dtype=None"])
         chunks = self.plan.form == "chunkwise"
         how = ", chunk by chunk: the outputs, and the states after it" if chunks else " at once"
@@ -128,11 +129,19 @@ class SequenceWriter(HeadWriter):
 
     def _return(self) -> None:
         results = [self._result(o.name) for o in self.program.outputs]
-        states = [self.names.value(s.name) for s in self.plan.states]
+        states = [self._returned(s) for s in self.plan.states]
         if self.plan.form == "chunkwise":
             self.line(f"return {tuple_text(results)}, {tuple_text(states if self._streams() else [])}")
         else:
             self.line(f"return {tuple_text(results)}")
+
+    def _returned(self, state: State) -> str:
+        """A state after the sequence."""
+        return self.names.value(state.name)
+
+    def _options(self) -> list[str]:
+        """Further keywords of the function."""
+        return []
 
     def _result(self, name: str) -> str:
         if name in self.plan.stored:

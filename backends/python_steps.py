@@ -19,6 +19,7 @@ from tensorc.ir import Add, And, Call, Cond, Const, Expr, Index, Mul, Node, Read
 from tensorc.plan import (
     HERE,
     ROW,
+    Append,
     Delay,
     Fill,
     Fold,
@@ -26,10 +27,13 @@ from tensorc.plan import (
     Keep,
     Load,
     Map,
+    Region,
     Normalise,
     Recur,
     Ref,
+    Select,
     Step,
+    Stream,
     Tail,
     Update,
 )
@@ -44,7 +48,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         is not, nor is an output."""
         self.running = set()
         for step in steps:
-            repeat = 2 if isinstance(step, Recur) else 1  # a value of outside lives through every turn
+            repeat = 2 if isinstance(step, Recur | Stream) else 1  # values of outside live through every turn
             for ref in self.reads(step) * repeat:
                 self.uses[ref.value] = self.uses.get(ref.value, 0) + 1
         made = {ref.value for step in steps for ref in self.makes(step)}
@@ -52,7 +56,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         for value in made & (needed | {ref.value for _, ref in self.plan.outputs}):
             self.uses[value] = self.uses.get(value, 0) + 1
         for step in sorted(steps, key=lambda step: not isinstance(step, Load)):  # reads come first
-            if not isinstance(step, Load | Keep | Update):
+            if not isinstance(step, Load | Keep | Update | Append):
                 self.comment(step)
             self.print(step)
 
@@ -269,7 +273,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         state = self.made[step.state.value].name
         self._use(step.addend)
         if step.replace:
-            if self.plan.form != "recurrent":
+            if self.plan.form != "recurrent" and state != self.made[step.addend.value].name:
                 self.line(f"{state} = {self._at(step.addend, step.state.axes)}")
             return
         if step.through is not None:
@@ -305,8 +309,14 @@ def given_values(steps: Iterable[Step]) -> frozenset[str]:
             found |= compared(step.expr)
         elif isinstance(step, Fold | Normalise):
             found |= compared(step.body).union(*(compared(c) for c in step.domain))
-        elif isinstance(step, Recur):
+        elif isinstance(step, Recur | Stream):
             found |= given_values(step.steps)
+        elif isinstance(step, Region):
+            found |= frozenset().union(*(compared(c) for c in step.domain))
+        elif isinstance(step, Select) and step.out.value.endswith(":given"):
+            found |= {step.source.value}
+        elif isinstance(step, Append) and step.given:
+            found |= {step.rows.value}
         elif isinstance(step, Gather):
             continue
     return found

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from tensorc.ir import reads
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stage_graph import Graph, GraphNode, Memory, Packed, Product, Shift, Stage, Value
+from tensorc.passes.stage_graph import Folded, Graph, GraphNode, Memory, Packed, Product, Shift, Stage, Value
 
 
 @dataclass(slots=True)
@@ -42,6 +42,8 @@ def schedule(graph: Graph) -> Schedule:
         level = max([0, *(plan.first.get(value, 0) for value in inputs)])
         if isinstance(node, Stage):
             _place_stage(graph, node, level, plan, placed)
+        elif isinstance(node, Folded):
+            _place_fold(graph, node, level, plan)
         elif isinstance(node, Shift):
             while _at(plan, level).reverse not in (None, node.reverse):
                 level += 1
@@ -86,6 +88,20 @@ def _place_stage(
     return node
 
 
+def _place_fold(graph: Graph, node: Folded, level: int, plan: Schedule) -> None:
+    """Put a fold into the first loop that fits: a forward one if it fills a cache as it goes, else one after
+    all loops that make what it reads at columns."""
+    if node.lag is not None:
+        while _at(plan, level).reverse not in (None, False):
+            level += 1
+        _at(plan, level).reverse = False
+    else:
+        made = {n.out.value for n in graph.nodes if TOKEN in n.out.axes}
+        level = max([level, *(plan.first[v] + 1 for v, _ in node.cached if v in made)])
+    _at(plan, level).nodes.append(node)
+    plan.first[node.out.value] = level
+
+
 def _at(plan: Schedule, level: int) -> Pass:
     while len(plan.passes) <= level:
         plan.passes.append(Pass())
@@ -103,6 +119,8 @@ def node_inputs(graph: Graph, node: GraphNode) -> list[str]:
             return [lower.value, factor.value]
         case Shift(source=source):
             return [source.value]
+        case Folded(rows=rows, cached=cached):
+            return [*rows, *(value for value, _ in cached)]
         case Stage(items=items, state=state):
             memory = graph.memories[state.value]
             return [r.value for r in (*items, *memory.writes, *(g for g, _ in memory.gates))]

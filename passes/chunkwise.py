@@ -8,6 +8,7 @@ cost more) is carried: every token's state in the chunk by an associative scan.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 from tensorc.ir import Add, Const, Expr, Index, Read
 from tensorc.passes.emit import BODY
@@ -16,6 +17,7 @@ from tensorc.passes.realise import rule
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.solve import NotAffine, System, cycles, system
 from tensorc.passes.stage_graph import GraphNode, Memory, Stage, Value
+from tensorc.passes.streaming import BlockFolds, Folds
 from tensorc.passes.terms import times
 from tensorc.plan import COLUMN, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Update, Why
 
@@ -27,6 +29,11 @@ class Chunkwise(PairPolynomials):
 
     form = "chunkwise"
     token = ROW
+
+    @cached_property
+    def folds(self) -> Folds:
+        """How folds are realised."""
+        return BlockFolds(self)
 
     def plan(self) -> Plan:
         self.systems: dict[str, System] = {}

@@ -39,7 +39,7 @@ from tensorc.plan import (
     Why,
 )
 
-CONSTANT, SETUP, BODY = 0, 1, 2
+CONSTANT, SETUP, BODY, STREAM = 0, 1, 2, 3
 
 
 class Emitter:
@@ -60,6 +60,7 @@ class Emitter:
         self.known: dict[object, Ref] = {}
         self.products: dict[object, list[tuple[str, tuple[int, ...]]]] = {}
         self.flops = 0
+        self.streaming = BODY  # the level of what varies with the columns at hand
 
     # -- steps -----------------------------------------------------------------------------------------
 
@@ -86,6 +87,26 @@ class Emitter:
         self.steps[level].append(step)
         self.known[key] = out
         return out
+
+    def open_stream(self) -> None:
+        """From here on what depends on columns is made for every block of them."""
+        self.streaming = STREAM
+        self.steps[STREAM] = []
+
+    @property
+    def stream(self) -> list[Step]:
+        """The steps of the open stream."""
+        return self.steps[STREAM]
+
+    def close_stream(self) -> tuple[Step, ...]:
+        """The steps of the stream; what they made is not known outside."""
+        self.streaming = BODY
+        inside = {value for value, level in self.level.items() if level == STREAM}
+        self.level = {value: level for value, level in self.level.items() if value not in inside}
+        self.known = {key: ref for key, ref in self.known.items() if ref.value not in inside}
+        for key, made in self.products.items():
+            self.products[key] = [m for m in made if m[0] not in inside]
+        return tuple(self.steps.pop(STREAM))
 
     # -- products --------------------------------------------------------------------------------------
 
@@ -173,7 +194,7 @@ class Emitter:
         ):
             return Ref(lowered.tensor, tuple(_label(s) for s in lowered.subscripts))
         labels = tuple(axes) if axes is not None else _order(lowered)
-        return self.add(Map(self.fresh(labels), lowered, why), inputs, _positions(lowered))
+        return self.add(Map(self.fresh(labels), lowered, why), inputs, self._positions(lowered))
 
     def _lower(self, node: Node, inputs: list[Ref], why: Why) -> Node:
         if isinstance(node, Read):
@@ -190,7 +211,7 @@ class Emitter:
         inputs: list[Ref] = []
         body: Expr = self._lower(node.body, inputs, why)  # type: ignore[assignment]
         domain = tuple(self._lower(c, inputs, why) for c in node.domain)
-        least = max([_positions(body), *(_positions(c) for c in domain)])
+        least = max([self._positions(body), *(self._positions(c) for c in domain)])
         labels = _order(body, *domain)
         if isinstance(node, Softmax):
             over = tuple(b.name for b in node.over)
@@ -208,14 +229,25 @@ class Emitter:
             return self.read(node.tensor, tuple(labels))
         # The token axis of the source stays as it is: its rows are those of the chunk already.
         by_axis = {
-            s.name if isinstance(s, Index) and s.name in (ROW, TOKEN) else f"${k}": s
+            s.name if isinstance(s, Index) and s.name.startswith(TOKEN) else f"${k}": s
             for k, s in enumerate(node.subscripts)
         }
         source = self.read(node.tensor, tuple(by_axis))
         subscripts = tuple(by_axis[a] for a in source.axes)
         out = self.fresh(_order(*subscripts))
-        least = max([CONSTANT, *(_positions(s) for s in subscripts)])
+        least = max([CONSTANT, *(self._positions(s) for s in subscripts)])
         return self.add(Gather(out, source, subscripts, (), why), [source], least)
+
+    def _positions(self, node: Node) -> int:
+        """Positions of tokens change with every chunk; bare labels inside reads do not count."""
+        if isinstance(node, Read):
+            return CONSTANT
+        if isinstance(node, Index):
+            columns = self.streaming if node.name.startswith(TOKEN) else CONSTANT
+            return BODY if node.name in (ROW, COLUMN) else columns
+        from tensorc.ir import children
+
+        return max([CONSTANT, *(self._positions(c) for c in children(node))])
 
     def tile(self, part: str, strict: bool, gates: Sequence[GateUse], why: Why) -> Ref | None:
         """A piece of a scan relation; None where it is 1 everywhere."""
@@ -232,17 +264,6 @@ class Emitter:
 def _label(subscript: Expr) -> str:
     assert isinstance(subscript, Index)
     return subscript.name
-
-
-def _positions(node: Node) -> int:
-    """Positions of tokens change with every chunk; bare labels inside reads do not count."""
-    if isinstance(node, Read):
-        return CONSTANT
-    if isinstance(node, Index):
-        return BODY if node.name in (ROW, COLUMN) else CONSTANT
-    from tensorc.ir import children
-
-    return max([CONSTANT, *(_positions(c) for c in children(node))])
 
 
 def _order(*nodes: Node) -> tuple[str, ...]:

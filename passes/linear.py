@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tensorc.ir import (
@@ -25,6 +25,7 @@ from tensorc.ir import (
 )
 from tensorc.passes.affine import lag_of
 from tensorc.passes.chains import LinearTerm, NoScan, linear_terms
+from tensorc.passes.folds import FoldBuilder
 from tensorc.passes.inline import dependency_order, inline, is_recursive
 from tensorc.passes.normalise import Normaliser, equation_texts, merge_masks
 from tensorc.passes.records import Log
@@ -80,6 +81,7 @@ class _GraphBuilder:
     def __init__(self, program: Program, time: Extent, sizes: Mapping[str, int], log: Log) -> None:
         self.program, self.time, self.log = program, time, log
         self.stages = StageBuilder(sizes, time, log)
+        self.folds = FoldBuilder(self.stages, time, log)
         self.axes: dict[str, tuple[Extent, ...]] = {}
         self.unknowns: dict[str, str] = {}
         for declaration in program.inputs:
@@ -111,7 +113,11 @@ class _GraphBuilder:
         for expr in _expressions(definition):
             self._check_reads(expr, definition)
         if sum(b.extent == self.time for b in definition.left) > 1:
-            raise self._two_tokens(definition)
+            if definition.target in {o.name for o in self.program.outputs} | self.unknowns.keys():
+                raise self._two_tokens(definition)
+            self.axes[definition.target] = tuple(b.extent for b in definition.left)
+            self.folds.define(definition, why)
+            return
         if isinstance(definition, Sum):
             ref, left = self._sum(definition, why)
         else:
@@ -148,6 +154,10 @@ class _GraphBuilder:
                     )
 
     def _map(self, definition: Map, why: Why) -> tuple[Ref, tuple[str, ...]]:
+        folded = self.folds.reduction(definition, why)
+        if folded is not None:
+            left = self._left(definition.left)
+            return self._spread(self.folds.read(folded), left, why), left
         self._check_pointwise(definition.expr)
         binds = {b.name: b.extent for b in definition.left} | extents_of((), definition.expr)
         names = self.stages.labels(binds, TOKEN)
@@ -167,12 +177,28 @@ class _GraphBuilder:
         parts: list[Expr] = []
         left = self._left(definition.left)
         for term in definition.terms:
+            chains = self._chains(merge_masks(term), outputs, definition)
+            if chains is None:
+                parts.append(self.folds.sum(merge_masks(term), definition.left, left, why))
+                continue
             self._need_sorted(term)
-            for linear in linear_terms(merge_masks(term), outputs, self.time, self.log, definition.span):
+            for linear in chains:
                 binds = {b.name: b.extent for b in (*definition.left, *linear.term.bound)}
                 parts.append(self._term(linear, definition.left, left, binds, why))
         total: Expr = Const(0) if not parts else parts[0] if len(parts) == 1 else Add(tuple(parts))
         return self._spread(total, left, why), left
+
+    def _chains(self, term: Term, outputs: frozenset[str], definition: Sum) -> Sequence[LinearTerm] | None:
+        """The term as scans; None if it must go through the pairs of its tokens."""
+        if self.folds.needed(term, outputs):
+            return None
+        try:
+            return linear_terms(term, outputs, self.time, self.log, definition.span)
+        except NoScan as problem:
+            if len(self.folds.own_tokens(term, outputs)) < 2:
+                raise
+            self.log.refused("summary-first", problem.reason, problem.change, definition.span)
+            return None
 
     def _need_sorted(self, term: Term) -> None:
         for tensor in sorted(t for r in term.relations for t in r.sorted_tensors()):

@@ -23,7 +23,7 @@ from tensorc.passes.parallel import Parallel
 from tensorc.passes.records import Log
 from tensorc.passes.recurrent import Recurrent
 from tensorc.passes.solve import NotAffine
-from tensorc.passes.stage_graph import Graph
+from tensorc.passes.stage_graph import Folded, Graph
 from tensorc.passes.streams import streams
 from tensorc.plan import Plan, Step
 from tensorc.plan_io import step_expressions
@@ -55,6 +55,11 @@ def recurrent_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[
     if total is not None:
         reason = "a sum over all tokens includes later ones"
         raise NotLinear(reason, "bound the index, e.g. j <= i, or use form='parallel'", total.why.line)
+    later_fold = next((n for n in graph.nodes if isinstance(n, Folded) and n.reads_later(time)), None)
+    if later_fold is not None:
+        reason = f"{later_fold.op} over the tokens includes later ones"
+        change = "bound the index, e.g. j <= i, or use form='chunkwise'"
+        raise NotLinear(reason, change, later_fold.why.line)
     for output in program.outputs:
         if time not in output.axes:
             raise NotLinear(f"the output {output.name} has no time axis", "use form='chunkwise'", None)

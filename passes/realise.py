@@ -9,12 +9,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tensorc.ir import Expr, Extent, Index, Node, Program, Read, Size, rebuild, substitute
 from tensorc.passes.blockwise import Pass, node_inputs, schedule
 from tensorc.passes.emit import BODY, CONSTANT, SETUP, Emitter
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stage_graph import Graph, GraphNode, Memory, Packed, Product, Shift, Stage, Tensor, Value
+from tensorc.passes.stage_graph import (
+    Folded,
+    Graph,
+    GraphNode,
+    Memory,
+    Packed,
+    Product,
+    Shift,
+    Stage,
+    Tensor,
+    Value,
+)
 from tensorc.plan import (
     COLUMN,
     HERE,
@@ -33,6 +45,9 @@ from tensorc.plan import (
     Why,
 )
 from tensorc.plan_io import step_inputs, step_outputs
+
+if TYPE_CHECKING:
+    from tensorc.passes.streaming import Folds
 
 Bound = tuple[str, tuple[int, ...]]
 
@@ -57,6 +72,9 @@ class Realiser(ABC):
         self.bound: dict[str, Bound] = {}
         self.here: set[str] = set()
         self.counter = [0]
+        self.part = Pass()
+        self.reader: Folds | None = None
+        self.later: list[tuple[str, bool]] = []
 
     def plan(self) -> Plan:
         """The plan of the form."""
@@ -95,6 +113,8 @@ class Realiser(ABC):
     def _find_kept(self) -> None:
         for k, part in enumerate(self.schedule.passes):
             for node in (*part.constants, *part.nodes):
+                if isinstance(node, Folded):
+                    self._keep_columns(node)
                 if not isinstance(node, Stage) or not self.graph.memories[node.state.value].total:
                     self._keep_for(node, k)
             for memory in part.memories:
@@ -104,6 +124,13 @@ class Realiser(ABC):
     def _keep_for(self, node: GraphNode, k: int) -> None:
         for value in node_inputs(self.graph, node):
             self._keep_value(value, k)
+
+    def _keep_columns(self, node: Folded) -> None:
+        """What a fold reads at columns after the row must be whole before it."""
+        for value, _ in node.cached if node.lag is None else ():
+            source = self.nodes.get(value)
+            if source is not None and TOKEN in source.out.axes:
+                self.kept[value] = Ref(f"{value}_kept", source.out.axes)
 
     def _keep_value(self, value: str, k: int) -> None:
         node = self.nodes.get(value)
@@ -120,6 +147,8 @@ class Realiser(ABC):
         sizes = {label: extent.value(self.sizes) for label, extent in self.graph.extents.items()}
         self.emitter = Emitter(self._read, sizes | {ROW: self.chunk, COLUMN: self.chunk}, self.counter)
         self.bound = {}
+        self.part, self.later = part, []
+        self.folds.start()
         for node in part.constants:
             self._make(node)
         shifts = [n for n in part.nodes if isinstance(n, Shift)]
@@ -130,10 +159,14 @@ class Realiser(ABC):
             self._bound(node.out.value)
         updates = [step for memory in part.memories for step in self.update(memory)]
         updates += [self._tail(shift) for shift in shifts]
+        for value, given in self.later:
+            self.folds.cache(value, given)
+        updates += self.folds.updates()
         keeps = self._keeps(part, k, stored)
         steps = self._live(keeps + updates)
         states = tuple(State(m.name, m.axes, m.why) for m in part.memories)
         states += tuple(State(s.state.value, s.state.axes, s.why) for s in shifts)
+        states += self.folds.states
         body = (*steps[BODY], *keeps, *updates) if part.nodes or part.memories or keeps else ()
         return Loop(bool(part.reverse), states, tuple(steps[CONSTANT]), tuple(steps[SETUP]), body)
 
@@ -210,11 +243,18 @@ class Realiser(ABC):
             made = self._packed(node)
         elif isinstance(node, Shift):
             made = self._shift(node)
+        elif isinstance(node, Folded):
+            self.folds.build(node)
+            return
         elif self.graph.memories[node.state.value].total:
             made = node.state
             self.emitter.provide(made.value, None, CONSTANT)
         else:
             made = self.stage(node, self.graph.memories[node.state.value])
+        self.bind(node, made)
+
+    def bind(self, node: GraphNode, made: Ref) -> None:
+        """Note which step made a value."""
         labels = self._labels(node.out.axes)
         self.bound[node.out.value] = (made.value, tuple(labels.index(a) for a in made.axes))
         if TOKEN not in node.out.axes:
@@ -267,6 +307,10 @@ class Realiser(ABC):
 
         return visit(expr)  # type: ignore[return-value]
 
+    def at_token(self, expr: Expr) -> Expr:
+        """An expression or condition of the token `TOKEN` as one of this form."""
+        return self._here(expr)
+
     def _labels(self, axes: tuple[str, ...]) -> list[str]:
         return [self.token if a == TOKEN else a for a in axes if a != TOKEN or self.token]  # type: ignore[misc]
 
@@ -305,11 +349,19 @@ class Realiser(ABC):
 
     def _read(self, tensor: str, labels: tuple[str, ...]) -> Ref:
         """A tensor of the program under labels in its declared order."""
+        found = None if self.reader is None else self.reader.read(tensor, labels)
+        if found is not None:
+            return found
         source: Tensor = self.graph.tensors[tensor]
         storage = self.graph.read(tensor, labels).axes
         value, order = self._bound(source.value)
         here = [a for a in storage if a != TOKEN]
         return Ref(value, tuple(here[k] for k in order))
+
+    @property
+    @abstractmethod
+    def folds(self) -> Folds:
+        """How this form realises folds."""
 
     # -- what a form must say ------------------------------------------------------------------------------
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from tensorc.ir import Add, Call, Expr, Index, Mul, Read
 from tensorc.passes.realise import Realiser, rule
 from tensorc.passes.stage_graph import Memory, Stage
+from tensorc.passes.streaming import Folds, TokenFolds
 from tensorc.plan import Ref, Step, Update
 
 
@@ -13,6 +16,11 @@ class Recurrent(Realiser):
 
     form = "recurrent"
     token = None
+
+    @cached_property
+    def folds(self) -> Folds:
+        """How folds are realised."""
+        return TokenFolds(self)
 
     def _gate(self, memory: Memory, k: int, names: dict[str, str]) -> Expr:
         gate, log = memory.gates[k]

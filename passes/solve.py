@@ -14,7 +14,7 @@ import networkx as nx
 
 from tensorc.ir import Add, Const, Div, Expr, Index, Mul, Neg, Node, Read, rebuild, substitute, walk
 from tensorc.passes.blockwise import node_inputs
-from tensorc.passes.stage_graph import Graph, GraphNode, Product, Shift, Stage, Value
+from tensorc.passes.stage_graph import Folded, Graph, GraphNode, Product, Shift, Stage, Value
 from tensorc.passes.terms import ONE, times
 from tensorc.plan import Ref
 
@@ -51,6 +51,8 @@ def system(graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> 
     if len(cycle) > LARGEST:
         raise NotAffine(f"there are {len(cycle)} equations and states in a cycle")
     stages = [n for v in sorted(cycle) if isinstance(n := nodes[v], Stage)]
+    if any(isinstance(nodes[v], Folded) for v in cycle):
+        raise NotAffine("it goes through pairs of tokens that are not separable")
     if any(isinstance(nodes[v], Shift) for v in cycle):
         raise NotAffine("it is read at a fixed distance, one token after the other")
     if any(isinstance(nodes[v], Product) for v in cycle):

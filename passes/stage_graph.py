@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tensorc.ir import Expr, Extent
+from tensorc.ir import Cond, Expr, Extent
 from tensorc.passes.relation import Reading
 from tensorc.plan import Ref, Why
 
@@ -85,7 +85,58 @@ class Shift:
     why: Why = field(default=Why(), compare=False)
 
 
-GraphNode: TypeAlias = Value | Product | Packed | Stage | Shift
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A value of two tokens or more, never kept as a tensor: its expression over `labels` (those of its
+    declaration, in order), to be evaluated for a block of rows and a block of columns."""
+
+    labels: tuple[str, ...]
+    expr: Expr
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Softmax weights before they are normalised: exp(score − the largest score of the row)."""
+
+    score: Expr
+    domain: tuple[Cond, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A reduction over columns, for each row `TOKEN`, that no state summarises.
+
+    `op`: sum, prod, max, min or logsumexp of the product of `factors`; "top" and "total" are the largest
+    score of the weights and the sum of the weights. With weights a sum is theirs, divided by their total.
+    `columns`: their labels with the axes they run over; `lag`: how far before the row they are at least
+    (None: later ones too). `rows` and `cached` are the values that are read at the row and at columns; a
+    cached one with True is compared, and kept as it was given.
+    """
+
+    out: Ref
+    op: str
+    columns: tuple[tuple[str, Extent], ...]
+    factors: tuple[Expr, ...]
+    domain: tuple[Cond, ...]
+    weights: Weights | None
+    lag: int | None
+    rows: tuple[str, ...]
+    cached: tuple[tuple[str, bool], ...]
+    why: Why = field(default=Why(), compare=False)
+
+    def reads_later(self, time: Extent) -> bool:
+        """Whether a token's result depends on later tokens."""
+        return self.lag is None and any(extent == time for _, extent in self.columns)
+
+    @property
+    def stream(self) -> tuple[object, ...]:
+        """What folds of one stream have in common."""
+        domain = self.weights.domain if self.weights is not None else self.domain
+        return self.columns, self.lag is None, domain
+
+
+GraphNode: TypeAlias = Value | Product | Packed | Stage | Shift | Folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +159,7 @@ class Graph:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     unknowns: set[str] = field(default_factory=set)
     ascending: set[str] = field(default_factory=set)
+    pairs: dict[str, Pair] = field(default_factory=dict)
 
     def read(self, tensor: str, labels: tuple[str, ...]) -> Ref:
         """A tensor of the program as a value: labels given in the order of its declaration."""

@@ -17,7 +17,22 @@ from tensorc.ir import (
     Softmax,
     children,
 )
-from tensorc.plan import COLUMN, HERE, ROW, Fill, Keep, Loop, Plan, Recur, Ref, Step, Stream, Update
+from tensorc.plan import (
+    CACHED,
+    COLUMN,
+    HERE,
+    PAST,
+    ROW,
+    Fill,
+    Keep,
+    Loop,
+    Plan,
+    Recur,
+    Ref,
+    Step,
+    Stream,
+    Update,
+)
 from tensorc.plan_io import step_inputs, step_outputs
 
 
@@ -115,7 +130,7 @@ def _check_steps(steps: tuple[Step, ...], made: dict[str, int], labels: set[str]
 
 def _check_labels(ref: Ref, labels: set[str]) -> None:
     _require(len(set(ref.axes)) == len(ref.axes), f"{ref.value} repeats a label")
-    unknown = [a for a in ref.axes if a not in labels and not a.startswith(("#", "$"))]
+    unknown = [a for a in ref.axes if a not in labels and not a.startswith(("#", "$", CACHED, PAST))]
     _require(not unknown, f"{ref.value} has labels without an extent: {unknown}")
 
 

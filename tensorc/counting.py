@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from tensorc.counting_stream import HALF, count_stream
 from tensorc.ir import Extent
 from tensorc.operations import Operation, operations
 from tensorc.plan import (
+    CACHED,
     COLUMN,
+    PAST,
     ROW,
     Contract,
     Delay,
@@ -32,6 +35,7 @@ from tensorc.plan import (
     ScanTile,
     Solve,
     Step,
+    Stream,
     Tail,
     Tile,
     Update,
@@ -45,7 +49,8 @@ REDUCTION = {"logsumexp": (3, 1)}  # simple operations and functions an element;
 @dataclass(frozen=True, slots=True)
 class Count:
     """One run of a step: FLOPs of matrix products, elementwise operations, functions (one FLOP each),
-    elements of operands and results, NumPy calls, and the members of batched matrix products."""
+    elements of operands and results, NumPy calls, the members of batched matrix products, and of a stream
+    the elements that it reads from memory again."""
 
     products: Amount = 0
     simple: Amount = 0
@@ -53,6 +58,7 @@ class Count:
     elements: Amount = 0
     calls: Amount = 1
     batch: Amount = 0
+    loaded: Amount = 0
 
     @property
     def flops(self) -> Amount:
@@ -67,16 +73,22 @@ class Count:
         return Count(*(a * runs for a in self._fields()))
 
     def _fields(self) -> tuple[Amount, ...]:
-        return self.products, self.simple, self.special, self.elements, self.calls, self.batch
+        return (
+            self.products, self.simple, self.special, self.elements, self.calls, self.batch, self.loaded,
+        )  # fmt: skip
 
 
 class Counter:
     """Counts the steps of a plan in order; `shapes` holds the sizes of every value met so far.
 
     `size` gives the amount of an extent, `chunk` that of the tokens of a chunk (1 in the recurrent form).
+    A cache has as many rows as there are tokens; a step of the recurrent form goes through half of them in
+    the mean, through all at its `widest`.
     """
 
-    def __init__(self, plan: Plan, size: Callable[[Extent], Amount], chunk: Amount) -> None:
+    def __init__(
+        self, plan: Plan, size: Callable[[Extent], Amount], chunk: Amount, widest: bool = False
+    ) -> None:
         self.plan, self.size, self.chunk = plan, size, chunk
         self.shapes: dict[str, tuple[Amount, ...]] = {}
         self.labels = {label: size(extent) for label, extent in plan.extents}
@@ -84,8 +96,15 @@ class Counter:
         self.time = None if plan.time is None else size(plan.time)
         for whole in plan.kept:  # the one label that is no feature is the token
             self.tensors[whole.value] = tuple(self.labels.get(a, self.time) for a in whole.axes)
+        mean = (
+            self.time if widest or plan.form != "recurrent" or self.time is None else HALF * (self.time + 1)
+        )
         for state in plan.states:
-            self._store(Ref(state.name, state.axes), {})
+            if state.grows:
+                self.labels[CACHED] = self.labels[PAST] = mean
+                self._store(Ref(state.name, state.axes), {CACHED: self.time})
+            else:
+                self._store(Ref(state.name, state.axes), {})
 
     # -- sizes -----------------------------------------------------------------------------------------
 
@@ -113,6 +132,10 @@ class Counter:
             found.update(zip(ref.axes, self.shapes[ref.value], strict=True))
         return found
 
+    def store(self, ref: Ref, known: Mapping[str, Amount]) -> Amount:
+        """Note the shape of a new value; its number of elements."""
+        return self._store(ref, known)
+
     def _store(self, ref: Ref, known: Mapping[str, Amount]) -> Amount:
         """Note the shape of a new value; its number of elements."""
         self.shapes[ref.value] = tuple(known[a] if a in known else self._label(a) for a in ref.axes)
@@ -126,6 +149,8 @@ class Counter:
             return self._load(step)
         if isinstance(step, Recur):
             return self._recur(step)
+        if isinstance(step, Stream):
+            return count_stream(self, step, {}, 0)
         refs = step_inputs(step)
         known = self._known(refs)
         read = sum((self.elements(value) for value in dict.fromkeys(r.value for r in refs)), 0)
@@ -159,7 +184,7 @@ class Counter:
                 return Count(simple=passes * work, elements=moved, calls=0 if step.replace else passes)
             case Fill() | Keep():
                 return Count(elements=2 * read)
-        raise TypeError(f"a step of an unknown kind: {step!r}")
+        return count_stream(self, step, known, read)
 
     def _load(self, step: Load) -> Count:
         declared = self.tensors[step.tensor]

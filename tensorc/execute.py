@@ -83,6 +83,13 @@ def _start(plan: Plan, machine: Interpreter, given: Sequence[Any] | None) -> dic
         raise PlanError(f"The plan has {len(plan.states)} states, not {len(given)}.")
     states = {}
     for k, state in enumerate(plan.states):
+        if state.grows:
+            shape = (0, *(machine.length(a) for a in state.axes[1:]))
+            empty = np.zeros(shape, np.int64)
+            kept = empty if given is None else np.asarray(given[k])
+            convert = machine.numbers.given if state.given else machine.numbers.number
+            states[state.name] = convert(kept)
+            continue
         shape = machine.batch + tuple(machine.length(a) for a in state.axes)
         start = np.zeros((), np.int64) if given is None else np.asarray(given[k])
         states[state.name] = np.broadcast_to(machine.numbers.number(start), shape).copy()

@@ -58,6 +58,9 @@ class Surroundings(Protocol):
     def positions(self, label: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The positions that a label runs over."""
 
+    def end(self, name: str) -> int:
+        """The first or last position of the tokens or columns at hand."""
+
     def here(self) -> int:
         """The position that a recursion fills, or the token of the recurrent form."""
 
@@ -92,7 +95,7 @@ class Expressions:
             case Const(value=value):
                 return Labelled((), self.numbers.constant(value, given=given))
             case Size(name=name):
-                number = self.around.here() if name == HERE else self.around.sizes[name]
+                number = self._number(name)
                 return Labelled((), self.numbers.constant(number, given=given))
             case Index(name=name):
                 positions = self.around.positions(name)
@@ -101,6 +104,12 @@ class Expressions:
             case Read(tensor=tensor, subscripts=subscripts):
                 return self.around.value(Ref(tensor, _labels(node, subscripts)), given)
         raise PlanError(f"A pointwise step holds {type(node).__name__}.")
+
+    def _number(self, name: str) -> int:
+        """A size, or a position that stands as one."""
+        if name == HERE:
+            return self.around.here()
+        return self.around.end(name) if ":" in name else self.around.sizes[name]
 
     def _combine(self, node: Node, mode: str, values: list[Labelled]) -> Labelled:
         numbers = self.numbers

@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorc.execute_values import Labelled, PlanError
 from tensorc.numbers import Array, Numbers
-from tensorc.plan import COLUMN, ROW, Plan, Ref
+from tensorc.plan import CACHED, COLUMN, PAST, ROW, Plan, Ref
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -48,6 +48,7 @@ class Machine:
         self.stored: dict[str, tuple[Array, Any, int]] = {}
         self.chunk: Chunk | None = None
         self.filled: int | None = None
+        self.blocks: dict[str, Rows] = {}  # the positions of the columns at hand, by label
 
     def value(self, ref: Ref, given: bool = False) -> Labelled:
         """A value under the labels of the reference."""
@@ -81,15 +82,29 @@ class Machine:
         if label in (ROW, COLUMN):
             chunk = self.tokens()
             return chunk.rows + chunk.position
+        if label in self.blocks:
+            return self.blocks[label]
         return np.arange(self.length(label))
 
     def length(self, label: str) -> int:
         """How many positions a label has."""
         if label in (ROW, COLUMN):
             return len(self.tokens().rows)
+        if label in self.blocks:
+            return len(self.blocks[label])
+        if label.startswith((CACHED, PAST)):  # token by token: all that a cache holds
+            return self.here() + label.startswith(CACHED)
         if label not in self.extents:
             raise PlanError(f"The label {label} has no extent.")
         return self.extents[label].value(self.sizes)
+
+    def end(self, name: str) -> int:
+        """The first or last position of the tokens or columns at hand."""
+        label, _, which = name.rpartition(":")
+        if self.chunk is not None and self.chunk.single and label == ROW:
+            return self.here()
+        positions = self.positions(label)
+        return int(positions.min() if which == "first" else positions.max())
 
     def here(self) -> int:
         """The position that a recursion fills, or the token of the recurrent form."""

@@ -12,6 +12,17 @@ from tensorc.execute_machine import Machine
 from tensorc.execute_monomials import monomials
 from tensorc.execute_relations import scan, solve, tile
 from tensorc.execute_shifts import delayed, tail
+from tensorc.execute_stream import (
+    accumulate,
+    append,
+    guard,
+    kept_whole,
+    log_sum,
+    region,
+    select,
+    stream,
+    weigh,
+)
 from tensorc.execute_values import Labelled, PlanError, broadcast, contract, spread
 from tensorc.ir import Cond, Expr
 from tensorc.numbers import FLOAT, Array, Numbers
@@ -19,24 +30,32 @@ from tensorc.plan import (
     COLUMN,
     HERE,
     ROW,
+    Accumulate,
+    Append,
     Contract,
     Delay,
     Fill,
     Fold,
     Gather,
+    Guard,
     Keep,
     Load,
+    LogSum,
     Map,
     Monomials,
     Normalise,
     Plan,
     Recur,
+    Region,
     ScanTile,
+    Select,
     Solve,
     Step,
+    Stream,
     Tail,
     Tile,
     Update,
+    Weigh,
 )
 
 
@@ -67,6 +86,9 @@ class Interpreter(Machine):
             rank = len(self.axes[step.tensor])
             parts = [self._rows(a, step.time, rank) for a in (number, given)]
             self.make(step.out, parts[0], parts[1])
+            return
+        if step.time is None:
+            self.make(step.out, kept_whole(self, step))
             return
         if step.tensor not in self.stored:
             raise PlanError(f"{step.tensor} is loaded before a loop has kept it.")
@@ -101,8 +123,8 @@ class Interpreter(Machine):
         if rank != len(step.subscripts):
             raise PlanError(f"{step.source.value} has {rank} axes, read with {len(step.subscripts)}.")
         subscripts = [
-            Labelled((ROW,), np.arange(len(self.tokens().rows)))
-            if label == ROW
+            Labelled((label,), np.arange(self.length(label)))
+            if label.startswith("@")
             else self.subscripts.evaluate(subscript, GIVEN)
             for label, subscript in zip(step.source.axes, step.subscripts, strict=True)
         ]
@@ -213,6 +235,9 @@ class Interpreter(Machine):
         numbers, axes = self.numbers, step.state.axes
         if step.state.value not in self.states:
             raise PlanError(f"{step.state.value} is updated, but is no state of this loop.")
+        if any(s.grows and s.name == step.state.value for s in self.plan.states):
+            self.updated[step.state.value] = self.value(step.addend).array
+            return
         new = spread(self.value(step.addend), axes)
         old = spread(self.value(step.state), axes)
         if not step.replace:
@@ -264,6 +289,14 @@ _STEPS: dict[type, Callable[[Interpreter, Any], None]] = {
     Normalise: Interpreter.normalise,
     Recur: Interpreter.recur,
     Fill: Interpreter.fill,
+    Append: append,
+    Select: select,
+    Region: region,
+    Guard: guard,
+    Weigh: weigh,
+    Accumulate: accumulate,
+    LogSum: log_sum,
+    Stream: stream,
     Update: Interpreter.update,
     Keep: Interpreter.keep,
 }

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 
 from tensorc.counting import Counter
-from tensorc.plan import Load, Plan, Recur, Step
+from tensorc.plan import Append, Load, Plan, Recur, Select, Step, Stream
 from tensorc.plan_io import step_inputs, step_outputs
 from tensorc.polynomial import Polynomial
 from tensorc.runs import numbered, symbolic_chunk
@@ -18,8 +18,9 @@ from tensorc.runs import numbered, symbolic_chunk
 
 def peak(plan: Plan, sizes: Mapping[str, int], chunk: int) -> tuple[int, Polynomial]:
     """The number of elements alive at the widest moment, and the polynomial that gives it."""
-    numbers = Counter(plan, lambda extent: extent.value(sizes), chunk if plan.form == "chunkwise" else 1)
-    symbols = Counter(plan, Polynomial.of, symbolic_chunk(plan))
+    length = chunk if plan.form == "chunkwise" else 1
+    numbers = Counter(plan, lambda extent: extent.value(sizes), length, True)
+    symbols = Counter(plan, Polynomial.of, symbolic_chunk(plan), True)
     lives = _lives(plan)
     for _, _, step in numbered(plan):
         numbers.count(step)
@@ -75,9 +76,13 @@ class _Timeline:
             self.now += 1
             for ref in step_outputs(step):
                 self.lives.setdefault(ref.value, (self.now, self.now))
-            if isinstance(step, Load):
+            if isinstance(step, Load | Select | Append):
                 self.views.add(step.out.value)
-            if isinstance(step, Recur):
+            if isinstance(step, Stream):
+                self.again(step.steps)
+                for running in step.running:
+                    self._read(running.ref.value)
+            elif isinstance(step, Recur):
                 self.again(step.steps)
                 for ref in step.targets:
                     self._read(ref.value)

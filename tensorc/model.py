@@ -21,7 +21,7 @@ LONGEST = 24  # lengths up to 2**24 are searched for crossovers
 def seconds(count: Count, rates: Rates, batch: int = 1) -> float:
     """One run of a step for a batch."""
     moved = count.elements * rates.itemsize * batch
-    near = moved <= CACHE
+    near = moved <= CACHE or count.loaded  # the blocks of a stream are made to stay in cache
     work = count.products / (rates.matmul if near else rates.large)
     work += count.simple / rates.elementwise + count.special / rates.function + count.batch * rates.product
     bandwidth = rates.cache if near else rates.memory

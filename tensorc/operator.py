@@ -315,7 +315,7 @@ class Operator:
         step = self._steps.get(key)
         if step is None:
             functions, plan, extra = self.forms.token_functions(bound.sizes, self._batch(bound, True))
-            layout = state_layout(self.program, plan, bound)
+            layout = state_layout(self.program, plan, bound, token=True)
             step = Step(bound, functions, extra, layout, compared_inputs(self.program))
             if len(self._steps) >= SEEN:
                 self._steps.clear()

@@ -23,13 +23,15 @@ from tensorc.plan_stream import Append as Append
 from tensorc.plan_stream import Columns as Columns
 from tensorc.plan_stream import Guard as Guard
 from tensorc.plan_stream import LogSum as LogSum
-from tensorc.plan_stream import Mask as Mask
-from tensorc.plan_stream import Rows as Rows
+from tensorc.plan_stream import Region as Region
 from tensorc.plan_stream import Running as Running
+from tensorc.plan_stream import Select as Select
 from tensorc.plan_stream import Stream as Stream
 from tensorc.plan_stream import Weigh as Weigh
+from tensorc.plan_values import CACHED as CACHED
 from tensorc.plan_values import COLUMN as COLUMN
 from tensorc.plan_values import HERE as HERE
+from tensorc.plan_values import PAST as PAST
 from tensorc.plan_values import ROW as ROW
 from tensorc.plan_values import Ref as Ref
 from tensorc.plan_values import Why as Why
@@ -278,8 +280,8 @@ Step: TypeAlias = (
     | Fold
     | Normalise
     | Append
-    | Rows
-    | Mask
+    | Select
+    | Region
     | Guard
     | Weigh
     | Accumulate

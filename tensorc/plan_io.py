@@ -16,14 +16,14 @@ from tensorc.plan import (
     Load,
     LogSum,
     Map,
-    Mask,
     Monomials,
     Normalise,
     Plan,
     Recur,
     Ref,
-    Rows,
+    Region,
     ScanTile,
+    Select,
     Solve,
     Step,
     Stream,
@@ -52,7 +52,7 @@ def step_expressions(step: Step) -> list[Node]:
             return list(subscripts)
         case Fold() | Normalise():
             return [step.body, *step.domain]
-        case Mask(domain=domain):
+        case Region(domain=domain):
             return list(domain)
         case Recur(steps=steps) | Stream(steps=steps):
             return [e for s in steps for e in step_expressions(s)]
@@ -90,9 +90,9 @@ def step_inputs(step: Step) -> list[Ref]:
             return [r for s in steps for r in step_inputs(s)]
         case Append(state=state, rows=rows):
             return [state, rows]
-        case Rows(source=source):
+        case Select(source=source):
             return [source]
-        case Mask(domain=domain):
+        case Region(domain=domain):
             return [r for c in domain for r in expression_reads(c)]
         case Guard(source=source, mask=mask):
             return [source, mask]
@@ -125,8 +125,8 @@ def step_outputs(step: Step) -> list[Ref]:
             | Fold()
             | Normalise()
             | Append()
-            | Rows()
-            | Mask()
+            | Select()
+            | Region()
             | Guard()
             | LogSum()
         ):

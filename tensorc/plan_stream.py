@@ -23,16 +23,18 @@ STARTS = {"sum": 0, "prod": 1, "max": float("-inf"), "min": float("inf")}
 @dataclass(frozen=True, slots=True)
 class Append:
     """The rows of a cache and, after them, those of the tokens at hand. `state` is the cache before them:
-    [token, features...]; `out` has the label of columns in the place of the token."""
+    [token, features...]; `out` has the label of columns in the place of the token. `given`: as data that
+    conditions compare."""
 
     out: Ref
     state: Ref
     rows: Ref
+    given: bool = False
     why: Why = field(default=Why(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class Select:
     """The columns at hand of a whole value, along the axis that `out` labels with them."""
 
     out: Ref
@@ -42,7 +44,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Mask:
+class Region:
     """Where all conditions hold. `always`: a test of the first and last positions at hand; if it holds the
     mask is true everywhere and need not be made."""
 

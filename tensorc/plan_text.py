@@ -13,6 +13,7 @@ from tensorc.plan import (
     COLUMN,
     HERE,
     ROW,
+    Accumulate,
     Contract,
     Delay,
     Fill,
@@ -32,10 +33,12 @@ from tensorc.plan import (
     Solve,
     State,
     Step,
+    Stream,
     Tail,
     Tile,
     Update,
 )
+from tensorc.plan_text_stream import stream_text
 from tensorc.printing import print_cond, print_expr
 from tensorc.semiring import SEMIRINGS
 
@@ -83,7 +86,7 @@ def _numbered(notation: Notation, steps: Sequence[Step], first: int) -> list[str
     for number, step in enumerate(steps, first):
         line = f"{number:3}  {notation.step(step)}"
         lines.append(f"{line:<54}  # {step.why.rule}" if step.why.rule else line)
-        if isinstance(step, Recur):
+        if isinstance(step, Recur | Stream):
             lines += [f"       {notation.step(inner)}" for inner in step.steps]
     return lines
 
@@ -108,7 +111,8 @@ class Notation:
 
     def value(self, name: str) -> str:
         """x7 for $7, S1 for %S1, q for $q."""
-        plain = name.lstrip("$%")
+        plain, columns, _ = name.lstrip("$%").partition(":")
+        plain = plain.replace("+", "" if columns else "_next") + ("_b" if columns else "")
         if not plain[:1].isdigit():
             return plain
         own = f"x{plain}"
@@ -118,7 +122,14 @@ class Notation:
 
     def label(self, label: str) -> str:
         """A label as a letter."""
-        return self.letters.get(label, label)
+        return self.letters.get(label) or (self._column(label) if label.startswith("@") else label)
+
+    def _column(self, label: str) -> str:
+        """A letter for columns that no tensor or feature has."""
+        taken = {*self.letters.values(), *(name for name, _ in self.plan.extents), *self.tensors}
+        taken |= {name for _, axes in self.plan.tensors for a in axes for name in a.names}
+        self.letters[label] = next((c for c in "jlqsz" if c not in taken), f"j_{label.strip('@')}")
+        return self.letters[label]
 
     def ref(self, ref: Ref) -> str:
         """A value with its labels."""
@@ -146,6 +157,9 @@ class Notation:
                 return Index(self.label(name))
             case Size(name=name) if name == HERE:
                 return Index(self.label(HERE))
+            case Size(name=name) if ":" in name:
+                label, _, which = name.rpartition(":")
+                return Index(f"{which}({self.label(label)})")
             case Read(tensor=tensor):
                 changed = rebuild(node, self._renamed)
                 assert isinstance(changed, Read)
@@ -170,8 +184,10 @@ class Notation:
                 return f"{self.ref(state)} {'=' if step.replace or step.through else '+='} {text}"
             case Fill(target=target, axes=axes):
                 return f"{self._indexed(target, axes)} = {text}"
-            case Recur():
+            case Recur() | Stream():
                 return text
+            case Accumulate(running=running):
+                return f"{self.ref(running)} = {text}"
         return f"{self.ref(step.out)} = {text}"
 
     def right(self, step: Step) -> str:
@@ -217,7 +233,7 @@ class Notation:
             case Update(state=state, through=through, addend=addend):
                 decay = "" if through is None else f"{self.ref(through)} * {self.ref(state)} + "
                 return decay + self.ref(addend)
-        raise TypeError(f"a step of an unknown kind: {step!r}")
+        return stream_text(self, step)
 
     def _delay(self, step: Delay) -> str:
         """Rows that some tokens ago were written: from this chunk, or from the state before it."""
@@ -285,7 +301,9 @@ class Notation:
 def _outputs(step: Step) -> Sequence[Ref]:
     if isinstance(step, Recur):
         return step.targets
-    return () if isinstance(step, Fill | Update | Keep) else (step.out,)
+    if isinstance(step, Stream):
+        return [r.ref for r in step.running]
+    return () if isinstance(step, Fill | Update | Keep | Accumulate) else (step.out,)
 
 
 __all__ = ["Notation", "print_plan"]

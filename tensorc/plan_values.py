@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 ROW = "@r"
 COLUMN = "@w"
+CACHED = "@k"  # columns that are tokens up to the row: those of a cache; others are named by their axis
+PAST = "@p"  # the same before the row, token by token
 HERE = "@t"  # the position that a recursion fills: a number, not a label
 
 

@@ -15,7 +15,7 @@ from tensorc.state import Layout
 
 if TYPE_CHECKING:
     from tensorc.binding import Bound
-    from tensorc.ir import Program
+    from tensorc.ir import Extent, Program
     from tensorc.plan import Plan
 
 kind = attrgetter("__class__", "dtype", "shape")
@@ -87,13 +87,35 @@ def with_keywords(function: Callable[..., Any], values: dict[str, Any]) -> Calla
     return copy
 
 
-def state_layout(program: Program, plan: Plan, bound: Bound) -> Layout:
-    """The names, axes, shapes and dtype of the states of a plan, for these inputs."""
+def state_layout(program: Program, plan: Plan, bound: Bound, token: bool = False) -> Layout:
+    """The names, axes, shapes and dtype of the states of a plan, for these inputs (`token`: of one token).
+    A state that grows has no rows yet."""
     extents = dict(plan.extents)
-    shapes = tuple(bound.batch + tuple(extents[a].value(bound.sizes) for a in s.axes) for s in plan.states)
+    shapes = []
+    for state in plan.states:
+        features = tuple(extents[a].value(bound.sizes) for a in state.axes[state.grows :])
+        if state.grows:
+            lead = _lead(program, bound, state.sources, plan.time if token else None)
+            shapes.append((*lead, 0, *features))
+        else:
+            shapes.append(bound.batch + features)
     names = tuple(s.name.lstrip("%") for s in plan.states)
-    axes = tuple(tuple(str(extents[a]) for a in s.axes) for s in plan.states)
-    return Layout(program.name, names, axes, shapes, str(np.dtype(bound.compute)))
+    rows = str(plan.time)
+    axes = tuple(
+        tuple(rows if s.grows and k == 0 else str(extents[a]) for k, a in enumerate(s.axes))
+        for s in plan.states
+    )
+    return Layout(program.name, names, axes, tuple(shapes), str(np.dtype(bound.compute)))
+
+
+def _lead(program: Program, bound: Bound, names: tuple[str, ...], without: Extent | None) -> tuple[int, ...]:
+    """The batch shape of some of the inputs."""
+    shapes = []
+    for declaration in program.inputs:
+        if declaration.name in names:
+            shape = bound.arrays[declaration.name].shape
+            shapes.append(shape[: len(shape) - sum(a != without for a in declaration.axes)])
+    return np.broadcast_shapes(*shapes)
 
 
 def as_numpy(arrays: dict[str, Any]) -> None:

@@ -233,9 +233,12 @@ def _states(report: Report) -> Iterator[str]:
     rows = []
     for state in plan.states:
         size = Polynomial.constant(1)
-        for axis in state.axes:
+        for axis in state.axes[state.grows :]:
             size = size * Polynomial.of(extents[axis])
-        rows.append((notation.state(state), size.text(list(report.sizes)), added.get(state.name, "")))
+        if state.grows and plan.time is not None:
+            size = Polynomial.of(plan.time) * size
+        text = "grows: a row for every token" if state.grows else added.get(state.name, "")
+        rows.append((notation.state(state), size.text(list(report.sizes)), text))
     first, second = (max(len(row[k]) for row in rows) for k in (0, 1))
     for name, elements, text in rows:
         start = f"  {name:{first}}  {elements:{second}}  "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tensorc.counting import Amount, Count, Counter
-from tensorc.plan import Keep, Load, Plan, Step
+from tensorc.plan import Append, Keep, Load, Plan, Step, Stream
 from tensorc.polynomial import Polynomial
 
 BEFORE, SETUP, BODY, AFTER = "before", "setup", "body", "after"
@@ -80,7 +80,9 @@ def traffic(place: Place, step: Step, count: Count) -> Amount:
         return 0 if isinstance(step, Load) else count.elements
     if place.part == BEFORE or isinstance(step, Load):
         return count.elements
-    return count.elements * Fraction(1, 2) if isinstance(step, Keep) else 0
+    if isinstance(step, Stream):
+        return count.loaded
+    return count.elements * Fraction(1, 2) if isinstance(step, Keep | Append) else 0
 
 
 def chunk_symbol(plan: Plan) -> str:

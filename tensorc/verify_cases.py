@@ -38,6 +38,7 @@ from tensorc.plan import (
     Recur,
     ScanTile,
     Step,
+    Stream,
     Tile,
     Update,
 )
@@ -149,11 +150,12 @@ def _cases(operator: Operator, refused: Mapping[str, str], stop: Callable[[], bo
         for expand in (False, True):
             plan = parallel_plan(program, time, sizes, expand, Log())
             yield Case("parallel, multiplied out" if expand else "parallel", ((plan, None),))
-        if time is None or "chunkwise" in refused:
+        if time is None or {"chunkwise", "recurrent"} <= refused.keys():
             continue
         try:
             graph = stage_graph(program, time, sizes, Log())
-            plans = [chunkwise_plan(program, graph, time, sizes, chunk) for chunk in CHUNKS]
+            chunks = () if "chunkwise" in refused else CHUNKS
+            plans = [chunkwise_plan(program, graph, time, sizes, chunk) for chunk in chunks]
             token = None if "recurrent" in refused else recurrent_plan(program, graph, time, sizes)
         except NotLinear:  # at these sizes only: no call gets such a plan
             continue
@@ -162,7 +164,7 @@ def _cases(operator: Operator, refused: Mapping[str, str], stop: Callable[[], bo
                 yield Case(f"chunkwise, chunk {chunk}", ((plan, chunk),))
         if token is not None:
             yield Case("recurrent", ((token, None),))
-            if _streams(program, time):
+            if plans and _streams(program, time):
                 yield from _stream_cases(plans[0], token)
 
 
@@ -205,7 +207,11 @@ def plan_work(plan: Plan, chunk: int, sizes: Mapping[str, int]) -> int:
 def _steps_work(steps: Sequence[Step], lengths: Mapping[str, int], sizes: Mapping[str, int]) -> int:
     total = 0
     for step in steps:
-        if isinstance(step, Recur):
+        if isinstance(step, Stream):
+            columns = max([1, *sizes.values()]) ** len(step.columns)
+            inner = {**lengths, **{c.label: 1 for c in step.columns}}
+            total += columns * _steps_work(step.steps, inner, sizes)
+        elif isinstance(step, Recur):
             total += step.extent.value(sizes) * _steps_work(step.steps, lengths, sizes)
         else:
             total += prod(lengths.get(label, 1) for label in _labels(step))

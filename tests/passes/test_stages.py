@@ -10,16 +10,18 @@ from tensorc import parse
 from tensorc.ir import extent
 from tensorc.passes.linear import NotLinear, stage_graph
 from tensorc.passes.records import Log
-from tensorc.passes.stage_graph import Graph, Stage
+from tensorc.passes.stage_graph import Folded, Graph, Stage
 
 HEADER = "q[n, d], k[n, d], v[n, e], g[n], h[n, d], a[n], b[n, d], s[]"
 SIZES = {"n": 4096, "d": 64, "e": 32}
 
 
-def graph(lines: str, output: str = "o[n, e]", sizes: dict[str, int] | None = None) -> Graph:
+def graph(
+    lines: str, output: str = "o[n, e]", sizes: dict[str, int] | None = None, log: Log | None = None
+) -> Graph:
     body = "\n".join(f"    {line.strip()}" for line in lines.strip().split(";"))
     program = parse(f"def f({HEADER}) -> {output}:\n{body}\n")
-    return stage_graph(program, extent("n"), sizes or SIZES, Log())
+    return stage_graph(program, extent("n"), sizes or SIZES, log or Log())
 
 
 def states(found: Graph, sizes: dict[str, int] | None = None) -> list[int]:
@@ -124,6 +126,29 @@ def test_narrow_values_are_written_together() -> None:
         ("o[i, x] = sum[j, 2 * j <= i](v[j, x])", "has no scan"),
         ("p[i, j] = softmax[j <= i](q[i, c] * k[j, c]); o[i, x] = p[i, j] * v[j, x]", "softmax over j"),
         ("o[i, x] = max[j <= i](v[j, x])", "max over"),
+    ),
+)
+def test_what_is_not_separable_is_folded_and_the_reason_recorded(lines: str, reason: str) -> None:
+    log = Log()
+    found = graph(lines, log=log)
+    assert states(found) == [] and any(isinstance(n, Folded) for n in found.nodes)
+    refused = [r for r in log.refusals if reason in r.reason]
+    assert refused and all(r.rule == "summary-first" and r.change and r.line for r in refused)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    (
+        (
+            "t[i, j] = max[l <= j](q[i, c] * k[l, c]); o[i, x] = sum[j <= i](t[i, j] * v[j, x])",
+            "three tokens at once",
+        ),
+        (
+            "r[i, j] = q[i, c] * k[j, c]; w[i, j] = prod[j < u <= i](a[u]);"
+            "o[i, x] = sum[j <= i](w[i, j] * relu(r[i, j]) * v[j, x])",
+            "product of gates",
+        ),
+        ("r[i, j] = relu(q[i, c] * k[j, c]); o[i, x] = sum[j <= i](r[i, j - 1] * v[j, x])", "diagonal"),
     ),
 )
 def test_refusals_name_the_reason(lines: str, reason: str) -> None:

@@ -1,0 +1,1 @@
+../../tensorc/plan_text_stream.py

@@ -1,0 +1,1 @@
+../../tensorc/plan_values.py
