@@ -70,7 +70,8 @@ def _solve(path: Path, read: Read, axes: Sequence[Extent], left: Sequence[str]) 
             here, axes[k], scope, names, Index(left[k])
         )
         if found is None:
-            conditions.append(Compare("==", here, Index(left[k])))
+            own = Index(left[k])
+            conditions.append(Compare("==", here, own) if free_indices(here) else Compare("==", own, here))
             continue
         names = {old: substitute(new, found) for old, new in names.items()} | found
         for name, value in found.items():
