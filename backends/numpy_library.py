@@ -128,5 +128,8 @@ class NumPy:
     def subscript(self, marks: Sequence[str]) -> str:
         return f"np.s_[{', '.join(marks)}]"
 
+    def sum_into(self, left: str, right: str, target: str) -> str | None:
+        return f"np.add({left}, {right}, out={target})"
+
 
 NUMPY = NumPy()

@@ -33,12 +33,14 @@ class Made:
 class Batch:
     """What is known of the leading batch dimensions when source is printed: the inputs that have all of
     them, whether there are none, and the inputs that have none where others have some. `overwrite` says
-    that nothing records what is computed, as autograd does."""
+    that nothing records what is computed, as autograd does; `typed` inputs have the dtype of the arithmetic.
+    """
 
     full: frozenset[str] = frozenset()
     none: bool = False
     free: frozenset[str] = frozenset()
     overwrite: bool = False
+    typed: frozenset[str] = frozenset()
 
 
 ANY = Batch()
@@ -53,6 +55,7 @@ class BasePrinter:
         self.lines: list[str] = []
         self.made: dict[str, Made] = {}
         self.uses: dict[str, int] = {}
+        self.sums: dict[str, tuple[int, str, str]] = {}  # the line of a sum in place, and its two terms
         self.raw: frozenset[str] = frozenset()
         self.given: frozenset[str] = frozenset()
         self.depth = 1

@@ -97,3 +97,6 @@ class Library(Protocol):
 
     def subscript(self, marks: Sequence[str]) -> str:
         """A subscript as a value: marks are ':', 'None', '...' and slices of numbers."""
+
+    def sum_into(self, left: str, right: str, target: str) -> str | None:
+        """A statement that writes a sum to a place in another array, if that is one operation."""

@@ -94,7 +94,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
             rows = given
         if recurrent:
             rows = self.library.array(rows)
-        if step.tensor in self.plan.inputs:
+        if step.tensor in self.plan.inputs and step.tensor not in self.batch.typed:
             rows = self.library.cast(rows)
         self.line(f"{name} = {rows}")
 
@@ -178,7 +178,10 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
                 continue
             if self._holds(made, [self.made[r.value] for r in others]):
                 other = next(p for p in parts if not (isinstance(p, Read) and p.tensor == ref.value))
-                self._assign(made, f"{sign}=", self.printer.value(other, out.axes), other)
+                text = self.printer.value(other, out.axes)
+                self._assign(made, f"{sign}=", text, other)
+                if sign == "+" and self.uses.get(out.value) == 1 and not hazardous(other):
+                    self.sums[out.value] = len(self.lines) - 1, made.name, text
                 self.made[out.value] = Made(
                     made.name, made.inputs, True, self.nexts.get(out.value, made.label)
                 )
@@ -282,13 +285,19 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         self.line(f"{state} += {self._at(step.addend, step.state.axes)}")
 
     def _keep(self, step: Keep) -> None:
-        self._use(step.value)
+        last = self._use(step.value)
         tensor = self.names.tensor(step.tensor)
         value = self._at(step.value, step.axes)
         if self.plan.form == "recurrent":
             return
-        where = self.rows(len(step.axes), step.axes.index(ROW))
-        self.line(f"{tensor}[{where}] = {value}")
+        rows = f"{tensor}[{self.rows(len(step.axes), step.axes.index(ROW))}]"
+        if last and step.value.axes == step.axes and step.value.value in self.sums:
+            line, left, right = self.sums[step.value.value]
+            into = self.library.sum_into(left, right, rows)
+            if into is not None:  # the last sum writes what is kept
+                self.lines[line] = "    " * self.depth + into
+                return
+        self.line(f"{rows} = {value}")
 
 
 def _function(expr: Expr) -> str:

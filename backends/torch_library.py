@@ -107,7 +107,7 @@ class Torch:
         return str(value)
 
     def future(self, length: str, strict: bool, features: int) -> str:
-        return f"_future({length}, {strict}, {features}, device)"
+        return f"_future({length}, {strict}, {features}, compute, device)"
 
     def zeros(self, shape: str) -> str:
         return f"torch.zeros({shape}, dtype=compute, device=device)"
@@ -128,7 +128,7 @@ class Torch:
         return f"_spread({text}, {shape}, compute, device)"
 
     def shapes(self, shapes: str) -> str:
-        return f"torch.broadcast_shapes({shapes})"
+        return f"_batch({shapes})"
 
     def copy(self, text: str) -> str:
         return f"{text}.clone()"

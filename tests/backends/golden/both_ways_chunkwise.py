@@ -104,12 +104,11 @@ def both_ways(q, k, v, g, *, chunk=64, dtype=None):
         since_start = _segment(g_sums, None, compute)
         decayed_q = since_start[..., :, None] * q_c
         qS1 = decayed_q @ S1
-        qkv += qS1
+        np.add(qkv, qS1, out=t2_kept[..., start:stop, :])
         until_end = _segment(_at(g_sums, np.s_[..., -1:]), g_sums, compute)
         decayed_k = until_end[..., :, None] * k_c
         kv = decayed_k.swapaxes(-1, -2) @ v_c
         through = _segment(_at(g_sums, np.s_[..., -1]), None, compute)
-        t2_kept[..., start:stop, :] = qkv
         S1 *= through[..., None, None]
         S1 += kv
     S3 = np.zeros((*batch, d, e), compute)

@@ -86,9 +86,8 @@ def delta_rule(q, k, v, beta, *, state=None, position=0, chunk=64, dtype=None):
         qk *= mask2
         qkw = qk @ w_c
         qS1 = q_c @ S1
-        qkw += qS1
+        np.add(qkw, qS1, out=o[..., start:stop, :])
         # line 5: w[i, x] = beta[i] * (v[i, x] - sum[j < i](k[i, c] * k[j, c] * w[j, x]))
         kw = k_c.swapaxes(-1, -2) @ w_c
-        o[..., start:stop, :] = qkw
         S1 += kw
     return (o,), (S1,)

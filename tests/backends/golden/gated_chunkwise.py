@@ -113,12 +113,11 @@ def gated(q, k, v, g, *, state=None, position=0, chunk=64, dtype=None):
         since_start = _segment(g_sums, None, compute)
         decayed_q = since_start * q_c
         qS1 = decayed_q @ S1
-        kqv += qS1
+        np.add(kqv, qS1, out=o[..., start:stop, :])
         until_end = _segment(_at(g_sums, np.s_[..., -1:, :]), g_sums, compute)
         decayed_k2 = until_end * k_c
         kv = decayed_k2.swapaxes(-1, -2) @ v_c
         through = _segment(_at(g_sums, np.s_[..., -1, :]), None, compute)
-        o[..., start:stop, :] = kqv
         S1 *= through[..., :, None]
         S1 += kv
     return (o,), (S1,)

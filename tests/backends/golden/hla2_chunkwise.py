@@ -52,10 +52,9 @@ def hla2(q, k, v, *, state=None, position=0, chunk=64, dtype=None):
         qqS1 *= mask
         qqS1v = qqS1 @ v_c
         qS3 = q_c @ S3
-        qqS1v += qS3
+        np.add(qqS1v, qS3, out=o[..., start:stop, :])
         kk = k_c.swapaxes(-1, -2) @ k_c
         qS1v = qS1.swapaxes(-1, -2) @ v_c
-        o[..., start:stop, :] = qqS1v
         S1 += kk
         S3 += qS1v
     return (o,), (S1, S3)

@@ -48,8 +48,7 @@ def kept(q, k, v, keep, *, state=None, position=0, chunk=64, dtype=None):
         q_keepk *= mask
         q_keepk_keepv = q_keepk @ keepv
         qS3 = q_c @ S3
-        q_keepk_keepv += qS3
+        np.add(q_keepk_keepv, qS3, out=o[..., start:stop, :])
         keepk_keepv = keepk.swapaxes(-1, -2) @ keepv
-        o[..., start:stop, :] = q_keepk_keepv
         S3 += keepk_keepv
     return (o,), (S3,)

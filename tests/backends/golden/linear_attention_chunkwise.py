@@ -45,8 +45,7 @@ def linear_attention(q, k, v, *, state=None, position=0, chunk=64, dtype=None):
         qk *= mask
         qkv = qk @ v_c
         qS1 = q_c @ S1
-        qkv += qS1
+        np.add(qkv, qS1, out=o[..., start:stop, :])
         kv = k_c.swapaxes(-1, -2) @ v_c
-        o[..., start:stop, :] = qkv
         S1 += kv
     return (o,), (S1,)
