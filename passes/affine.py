@@ -92,7 +92,7 @@ def negated(condition: Cond) -> Cond:
 
 def lag_of(subscript: Expr, token: str) -> int | str | None:
     """How many tokens before `token` a subscript is: a number (negative: later), or the index that counts
-    them in token - index; None if it is something else."""
+    them in token - index; "+" and the index for token + index; None if it is something else."""
     found = affine(subscript)
     if found is None or found[0].get(token) != 1:
         return None
@@ -100,4 +100,6 @@ def lag_of(subscript: Expr, token: str) -> int | str | None:
     if not rest:
         return -found[1]
     ((name, coefficient),) = rest.items() if len(rest) == 1 else (("", 0),)
-    return name if coefficient == -1 and found[1] == 0 else None
+    if found[1] != 0 or coefficient not in (-1, 1):
+        return None
+    return name if coefficient < 0 else f"+{name}"
