@@ -347,6 +347,8 @@ class Normaliser:
 
     def condition(self, condition: Cond) -> list[Term]:
         """A condition of a domain: a relation between two tokens, or a factor of one."""
+        if has_reduction(condition):
+            condition = self.hoist(condition)  # type: ignore[assignment]
         pair = sorted(self.tokens(condition))
         if len(pair) <= 1:
             return (
