@@ -193,7 +193,7 @@ class Emitter:
             axes is None or set(axes) == {_label(s) for s in lowered.subscripts}
         ):
             return Ref(lowered.tensor, tuple(_label(s) for s in lowered.subscripts))
-        labels = tuple(axes) if axes is not None else _order(lowered)
+        labels = tuple(axes) if axes is not None else _natural_order(lowered)
         return self.add(Map(self.fresh(labels), lowered, why), inputs, self._positions(lowered))
 
     def _lower(self, node: Node, inputs: list[Ref], why: Why) -> Node:
@@ -270,6 +270,17 @@ def _order(*nodes: Node) -> tuple[str, ...]:
     free = frozenset().union(*(free_indices(n) for n in nodes)) if nodes else frozenset[str]()
     met = [n.name for node in nodes for n in walk(node) if isinstance(n, Index) and n.name in free]
     return tuple(dict.fromkeys(met))
+
+
+def _natural_order(node: Node) -> tuple[str, ...]:
+    """The labels of an expression: as one of its values has them, if that has all, so that none is turned."""
+    met = _order(node)
+    for part in walk(node):
+        if isinstance(part, Read):
+            labels = tuple(s.name for s in part.subscripts if isinstance(s, Index))
+            if len(labels) == len(met) and set(labels) == set(met):
+                return labels
+    return met
 
 
 def _leaves(tree: Tree) -> dict[int, list[int]]:

@@ -5,6 +5,7 @@ It exists for every program. Equations that use their own results are filled pos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -109,11 +110,14 @@ class Parallel:
     # -- definitions -------------------------------------------------------------------------------------
 
     def _labels(self, binds: Mapping[str, Extent]) -> dict[str, str]:
+        """Labels of one definition. Bound letters of different definitions never meet: j_2 is j again, so
+        that what both have in common is one value."""
         result: dict[str, str] = {}
         for name, extent in binds.items():
-            label, k = name, 2
+            stem = _stem(name)
+            label, k = stem, 2
             while self.extents.get(label, extent) != extent or label in result.values():
-                label, k = f"{name}_{k}", k + 1
+                label, k = f"{stem}_{k}", k + 1
             self.extents[label] = extent
             self.emitter.sizes[label] = extent.value(self.sizes)
             result[name] = label
@@ -275,6 +279,11 @@ class Parallel:
         return Fill(
             self.values[equation.target][0], full, ref, Why(definition.source, "", span_line(equation.span))
         )
+
+
+def _stem(name: str) -> str:
+    """A letter without the number that told it from others: j_2 is j."""
+    return re.sub(r"(_\d+)+$", "", name)
 
 
 def _at(value: Expr, index: str) -> Expr:

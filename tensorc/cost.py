@@ -133,7 +133,7 @@ def _steps(
     for run in runs(plan, sizes, chunk):
         for key, (step, count) in run.counts.items():
             totals[key] = totals[key] + count.times(run.times)
-            times[key] += run.times * seconds(count, rates)
+            times[key] += run.times * seconds(count, rates, again=run.place.part == BODY)
             often[key] += run.times
             memory += run.times * Fraction(traffic(run.place, step, count))
     steps = [

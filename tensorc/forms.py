@@ -154,9 +154,10 @@ class Forms:
         assert isinstance(found, Plan)
         return found
 
-    def cheapest(self, sizes: Mapping[str, int], streaming: bool = False) -> str:
-        """The form with the least time by the cost model; `streaming` excludes the parallel form."""
-        key = (tuple(sizes.items()), streaming)
+    def cheapest(self, sizes: Mapping[str, int], streaming: bool = False, batch: int = 1) -> str:
+        """The form with the least time by the cost model for a batch; `streaming` excludes the parallel
+        form."""
+        key = (tuple(sizes.items()), streaming, batch)
         found = self._chosen.get(key)
         if found is None:
             if streaming:
@@ -166,7 +167,9 @@ class Forms:
                 forms.remove("parallel")
             if len(self._chosen) >= 1024:
                 self._chosen.clear()
-            found = self._chosen[key] = min(forms, key=lambda f: plan_time(self.plan(f, sizes), sizes))
+            found = self._chosen[key] = min(
+                forms, key=lambda f: plan_time(self.plan(f, sizes), sizes, batch=batch)
+            )
         return found
 
     # -- source ----------------------------------------------------------------------------------------

@@ -15,15 +15,20 @@ from tensorc.runs import BODY, runs
 
 CHUNKS = (16, 32, 64, 128)
 TOKEN_CALLS = 2  # calls' worth of Python around one token: the call of its step, and the output's row
+FRESH = 1 << 20  # bytes of operands and results of a step beyond which no array is used again
+PASSES = 2  # an operation on such arrays takes as long as moving this many of them through memory
 LONGEST = 24  # lengths up to 2**24 are searched for crossovers
 
 
-def seconds(count: Count, rates: Rates, batch: int = 1) -> float:
-    """One run of a step for a batch."""
+def seconds(count: Count, rates: Rates, batch: int = 1, again: bool = False) -> float:
+    """One run of a step for a batch; `again` and again, so that memory is used again."""
     moved = count.elements * rates.itemsize * batch
     near = moved <= CACHE or count.loaded  # the blocks of a stream are made to stay in cache
-    work = count.products / (rates.matmul if near else rates.large)
-    work += count.simple / rates.elementwise + count.special / rates.function + count.batch * rates.product
+    work = count.products / (rates.matmul if near else rates.large) + count.batch * rates.product
+    simple = 1 / rates.elementwise
+    if moved > FRESH and not again:  # each operation writes an array that the allocator maps anew
+        simple = max(simple, PASSES * rates.itemsize / rates.memory)
+    work += count.simple * simple + count.special / rates.function
     bandwidth = rates.cache if near else rates.memory
     return float(max(work * batch, moved / bandwidth) + count.calls * rates.call)
 
@@ -37,8 +42,9 @@ def plan_time(
     """
     total = 0.0
     for run in runs(plan, sizes, plan.chunk if chunk is None else chunk):
-        once = sum(seconds(count, rates, batch) for _, count in run.counts.values())
-        if plan.form == "recurrent" and run.place.part == BODY:
+        again = run.place.part == BODY
+        once = sum(seconds(count, rates, batch, again) for _, count in run.counts.values())
+        if plan.form == "recurrent" and again:
             once += TOKEN_CALLS * rates.call
         total += run.times * once
     return total
@@ -52,10 +58,10 @@ def best_chunk(
 
 
 def crossover(
-    forms: Mapping[str, Plan], sizes: Mapping[str, int], rates: Rates = DEFAULT
+    forms: Mapping[str, Plan], sizes: Mapping[str, int], rates: Rates = DEFAULT, batch: int = 1
 ) -> list[dict[str, str | int]]:
     """Where the cheapest form changes as the sequence grows: a list of `from`, `to` and `n`, the least
-    length at which `to` is cheaper. Empty without a time axis of one size, or with one form."""
+    length at which `to` is cheaper for a `batch`. Empty without a time axis of one size, or with one form."""
     time = next(iter(forms.values())).time if forms else None
     if time is None or len(time.names) != 1 or len(forms) < 2:
         return []
@@ -63,7 +69,7 @@ def crossover(
 
     def cheapest(length: int) -> str:
         at = {**sizes, name: length}
-        return min(forms, key=lambda form: plan_time(forms[form], at, rates))
+        return min(forms, key=lambda form: plan_time(forms[form], at, rates, batch=batch))
 
     found: list[dict[str, str | int]] = []
     low, before = 1, cheapest(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class Operator:
         if self.backend == "reference":
             return self._reference(arguments, keywords, state)
         bound = self._bind(arguments, keywords)
-        form = self.choose(bound.sizes, streaming=state is not None)
+        form = self.choose(bound.sizes, streaming=state is not None, batch=prod(bound.batch))
         outputs, _ = self._run(form, bound, state)
         return self._one(outputs)
 
@@ -121,7 +122,7 @@ class Operator:
         state = self._stateful(state, keywords)
         self._needs_state("prefill")
         bound = self._bind(arguments, keywords)
-        form = self.choose(bound.sizes, streaming=True)
+        form = self.choose(bound.sizes, streaming=True, batch=prod(bound.batch))
         outputs, after = self._run(form, bound, state)
         assert after is not None
         return self._one(outputs), after
@@ -193,8 +194,8 @@ class Operator:
     def _one(self, outputs: tuple[Any, ...]) -> Any:
         return outputs[0] if self._single else outputs
 
-    def choose(self, sizes: Mapping[str, int], streaming: bool = False) -> str:
-        """The form for these sizes: the one asked for, or the cheapest by the cost model.
+    def choose(self, sizes: Mapping[str, int], streaming: bool = False, batch: int = 1) -> str:
+        """The form for these sizes: the one asked for, or the cheapest by the cost model for a batch.
 
         >>> import tensorc
         >>> total = tensorc.compile("def total(x[n]) -> y[n]:  y[i] = sum[j <= i](x[j])", form="chunkwise")
@@ -207,7 +208,7 @@ class Operator:
                     "The parallel form has no state. Use form='auto', 'chunkwise' or 'recurrent'."
                 )
             return self.form
-        return self.forms.cheapest(sizes, streaming)
+        return self.forms.cheapest(sizes, streaming, batch)
 
     def _run(self, form: str, bound: Bound, state: State | None) -> tuple[tuple[Any, ...], State | None]:
         call = self._prepare(form, bound)
@@ -359,9 +360,16 @@ class Operator:
         return self.forms.source(self.choose(full), full)
 
     def report(self, **sizes: int) -> Report:
-        """What was found: forms, costs, the chosen order and what was refused (see `tensorc.report`)."""
+        """What was found: forms, costs, the chosen order and what was refused (see `tensorc.report`).
+
+        `batch=`, where that is no size of the program, is for how many sequences and heads at once the
+        form is chosen; costs are those of one.
+        """
         from tensorc.report import Refused, build_report
 
+        batch = 1 if "batch" in self.program.sizes() else sizes.pop("batch", 1)
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise TensorcError(f"batch= is how many sequences and heads there are, 1 or more; not {batch!r}.")
         full = self.forms.example_sizes(sizes)
         plans, missing = {}, []
         for form in ("parallel", "chunkwise", "recurrent"):
@@ -370,7 +378,8 @@ class Operator:
                 plans[form] = self.forms.plan(form, full)
             else:
                 missing.append(Refused(f"{form} form", why.reason, why.change, why.line))
-        return build_report(self.program, full, plans, self.choose(full), self.forms.log, refusals=missing)
+        chosen = self.choose(full, batch=batch)
+        return build_report(self.program, full, plans, chosen, self.forms.log, refusals=missing, batch=batch)
 
     def check_bounds(self, /, *arguments: object, **keywords: object) -> float:
         """Check that the scores of these inputs keep the bounds of what was approximated; the largest

@@ -62,7 +62,8 @@ class Report:
     """What `Operator.report` returns: print it, or take `to_dict()`.
 
     All costs are for one batch element and the whole call at `sizes`; a form that does not exist is absent
-    from `forms` and `plans`, and stands in `refused`. `causal` says for every output whether no later
+    from `forms` and `plans`, and stands in `refused`. The chosen form and the crossover are those for
+    `batch` elements at once (heads times sequences). `causal` says for every output whether no later
     token can change it: True, or the leaking index with its read.
     """
 
@@ -76,6 +77,7 @@ class Report:
     forms: Mapping[str, PlanCost]
     plans: Mapping[str, Plan] = field(repr=False)
     rates: Rates = DEFAULT
+    batch: int = 1
 
     def __str__(self) -> str:
         from tensorc.report_text import report_text
@@ -87,6 +89,7 @@ class Report:
         return {
             "program": self.program.name,
             "sizes": dict(self.sizes),
+            "batch": self.batch,
             "chosen": self.chosen,
             "causal": dict(self.causal),
             "crossover": [dict(c) for c in self.crossover],
@@ -132,6 +135,7 @@ def build_report(
     causal: Mapping[str, bool | str] | None = None,
     refusals: Sequence[RefusalLike] = (),
     rates: Rates = DEFAULT,
+    batch: int = 1,
 ) -> Report:
     """The report on a program at these sizes (of every size name).
 
@@ -149,10 +153,11 @@ def build_report(
         sizes=dict(sizes),
         chosen=chosen,
         causal=causality(program, time) if causal is None else dict(causal),
-        crossover=crossover(forms, sizes, rates),
+        crossover=crossover(forms, sizes, rates, batch),
         refused=tuple(refused),
         rewrites=tuple(log.rewrites),
         forms={name: plan_cost(plan, sizes, rates=rates) for name, plan in forms.items()},
         plans=dict(forms),
         rates=rates,
+        batch=batch,
     )

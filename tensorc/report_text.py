@@ -142,7 +142,8 @@ def _choice(report: Report) -> Iterator[str]:
     time = next((p.time for p in report.plans.values() if p.time is not None), None)
     if report.crossover:
         first = report.crossover[0]
-        text = f"Cheapest as {time} grows: {first['from']}"
+        many = f" for a batch of {report.batch}" if report.batch > 1 else ""
+        text = f"Cheapest as {time} grows{many}: {first['from']}"
         text += "".join(f", from {time} = {c['n']:,} {c['to']}" for c in report.crossover)
         yield from _paragraph(text + ".", "  ")
     elif len(report.forms) > 1 and time is not None:
