@@ -87,12 +87,13 @@ def modules() -> list[str]:
         names += [
             f"{folder}.{m.name}" for m in pkgutil.iter_modules(package.__path__) if m.name != "__main__"
         ]
+    names += [f"tensorc.nn.{m.name}" for m in pkgutil.iter_modules([str(ROOT / "tensorc" / "nn")])]
     return sorted(set(names))
 
 
 @pytest.mark.parametrize("name", modules())
 def test_docstring_examples(name: str) -> None:
-    if name == "tensorc.backends.torch_helpers":
+    if name == "tensorc.backends.torch_helpers" or name.startswith("tensorc.nn"):
         pytest.importorskip("torch")
     result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
     assert result.failed == 0
