@@ -13,7 +13,7 @@ from tensorc.plan import HERE
 RESERVED = (
     frozenset(
         "np torch math state position chunk batch dtype compute start step stop length window rows known t "
-        "device count results".split()
+        "device count results at".split()
     )
     | frozenset(keyword.kwlist)
     | frozenset(keyword.softkwlist)

@@ -37,6 +37,11 @@ def _device(*inputs):
     return next((x.device for x in inputs if isinstance(x, torch.Tensor)), torch.device("cpu"))
 
 
+def _batch(first, *others):
+    """The shape that shapes broadcast to."""
+    return first if all(first == other for other in others) else torch.broadcast_shapes(first, *others)
+
+
 def _flat(x, batch, count, rank):
     """x with its batch axes broadcast and made one; `rank` axes stay."""
     own = x.shape[x.dim() - rank :]
@@ -120,25 +125,30 @@ def _real(x):
     return x.double() if isinstance(x, torch.Tensor) else float(x)
 
 
-def _some(mask):
-    """Whether a mask holds anywhere: not asked where the answer would have to be waited for."""
-    return mask.device.type != "cpu" or torch.compiler.is_compiling() or bool(mask.any())
+def _known(x):
+    """Whether values may be looked at: not where one would have to wait for them."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _decay(gate, log, axis):
-    """Running logarithms of gates along an axis, in float64, with the counts of negative gates and of zeros
-    (None where there are none): what `_segment` subtracts. Zeros are counted, never part of the sum."""
+    """Running logarithms of gates along an axis, in float64 unless all are near 0, with the counts of
+    negative gates and of zeros (None where there are none): what `_segment` subtracts. Zeros are counted,
+    never part of the sum."""
+    known = _known(gate)
     if log:
-        zero, negative, size = gate == -math.inf, None, gate
-    else:
-        zero, negative, size = gate == 0, gate < 0, gate.abs()
-    zero = zero if _some(zero) else None
-    if zero is not None:
-        size = size.masked_fill(zero, 0 if log else 1)
-    if not log:
-        size = size.to(torch.float64).log()
-        negative = negative.cumsum(axis) if _some(negative) else None
-    return size.cumsum(axis, dtype=torch.float64), negative, None if zero is None else zero.cumsum(axis)
+        sums = gate.cumsum(axis, dtype=torch.float64)
+        if known and gate.numel():
+            low, high = (x.item() for x in sums.aminmax())
+            if low >= -8 and high <= 8:  # a float32 is then as good to 5e-7
+                return sums.to(gate.dtype), None, None
+            if low > -math.inf:
+                return sums, None, None
+        zero = gate == -math.inf
+        return gate.masked_fill(zero, 0).cumsum(axis, dtype=torch.float64), None, zero.cumsum(axis)
+    zero, negative = gate == 0, gate < 0
+    sums = gate.masked_fill(zero, 1).abs().to(torch.float64).log().cumsum(axis)
+    flips = None if known and not negative.any() else negative.cumsum(axis)
+    return sums, flips, None if known and not zero.any() else zero.cumsum(axis)
 
 
 def _before(sums, axis):
@@ -158,11 +168,13 @@ def _at(sums, index):
     return tuple(None if part is None else part[index] for part in sums)
 
 
-def _segment(late, early, dtype, future=None):
-    """The product of the gates after `early` up to `late`, both from `_decay`; 0 where `future` holds.
+def _segment(late, early, dtype, bias=None):
+    """The product of the gates after `early` up to `late`, both from `_decay`; `bias` is -inf where it is 0.
     Only differences of logarithms are exponentiated, after the mask."""
     total, flips, zeros = late
     if early is None:
+        if zeros is None and flips is None:
+            return total.to(dtype).exp()
         total = total.to(dtype, copy=True)
         zeros = None if zeros is None else zeros > 0
     else:
@@ -171,16 +183,28 @@ def _segment(late, early, dtype, future=None):
         flips = None if flips is None else flips - early[1]
     if zeros is not None:
         total.masked_fill_(zeros, -math.inf)
-    if future is not None:
-        total.masked_fill_(future, -math.inf)
+    if bias is not None:
+        total += bias
     total = total.exp_()
     return total if flips is None else torch.where(flips % 2 == 1, -total, total)
 
 
-def _future(length, strict, features, device):
-    """[rows, columns, 1...]: whether the column's token is later than what the row's may read."""
-    mask = torch.ones(length, length, dtype=torch.bool, device=device).triu_(0 if strict else 1)
-    return mask.view(length, length, *(1 for _ in range(features)))
+def _future(length, strict, features, dtype, device):
+    """[rows, columns, 1...]: 0 where the column's token is read by the row's, -inf where it is later."""
+    key = length, strict, features, dtype, device
+    if key in _FUTURE:
+        return _FUTURE[key]
+    with torch.inference_mode(False):
+        bias = torch.full((length, length), -math.inf, dtype=dtype, device=device).triu_(0 if strict else 1)
+        bias = bias.view(length, length, *(1 for _ in range(features)))
+    if not torch.compiler.is_compiling():
+        if len(_FUTURE) >= 8:
+            _FUTURE.clear()
+        _FUTURE[key] = bias
+    return bias
+
+
+_FUTURE = {}
 
 
 def _delayed(state, rows, lag, axis):
@@ -236,8 +260,9 @@ def _triangular(matrix, right, columns):
     """The unknown of (1 - matrix) unknown = right, the matrix strictly lower triangular."""
     wide = right.shape[right.dim() - columns :]
     flat = right.reshape(*right.shape[: right.dim() - columns], math.prod(wide))
-    out = torch.linalg.solve_triangular(-matrix, flat, upper=False, unitriangular=True)
-    return out.reshape(*out.shape[:-1], *wide)
+    # Transposed, both lie in memory as LAPACK wants them.
+    out = torch.linalg.solve_triangular(-matrix.mT, flat.mT, upper=True, left=False, unitriangular=True).mT
+    return out if columns == 1 else out.reshape(*out.shape[:-1], *wide)
 
 
 def _scan(x, gate, state, axis):

@@ -13,7 +13,7 @@ from tensorc.backends.python_token import TokenWriter
 from tensorc.backends.torch_fusion import masks_of
 from tensorc.backends.torch_steps import TorchPrinter
 from tensorc.ir import Extent, Program
-from tensorc.plan import Keep, Loop, Plan, Tile
+from tensorc.plan import ROW, Keep, Load, Loop, Plan, Tile
 
 
 class TorchHead(HeadWriter):
@@ -24,7 +24,12 @@ class TorchHead(HeadWriter):
     droppable = ("batch", "device", "count")
 
     def _batch(self, without: Extent | None) -> None:
-        super()._batch(without)
+        full = next((i for i in self.program.inputs if i.name in self.printer.batch.full), None)
+        if full is None:
+            super()._batch(without)
+        else:
+            rank = sum(a != without for a in full.axes)
+            self.line(f"batch = {self.names.tensor(full.name)}.shape{f'[:-{rank}]' if rank else ''}")
         inputs = ", ".join(self.names.tensor(i.name) for i in self.program.inputs)
         self.line(f"device = _device({inputs})")
 
@@ -88,8 +93,23 @@ class TorchSequences(TorchHead, SequenceWriter):
                 self.printer.block([step])
         super()._loop(replace(loop, setup=setup), after)  # type: ignore[arg-type]
 
+    def _allocate(self, loop: Loop) -> None:
+        super()._allocate(loop)
+        for step in loop.body:  # views of all chunks at once: their gradients are joined at once, too
+            if isinstance(step, Load) and step.time is not None:
+                self._split(step.tensor, step.time - len(step.out.axes))
+            elif isinstance(step, Keep) and self.library.in_place:
+                self._split(step.tensor, step.axes.index(ROW) - len(step.axes))
+
+    def _split(self, tensor: str, axis: int) -> None:
+        name = self.names.tensor(tensor)
+        line = f"{self.printer.chunks(name)} = {name}.split(chunk, {axis})"
+        if line.strip() not in (text.strip() for text in self.lines):
+            self.line(line)
+
     def _chunk(self, loop: Loop) -> None:
         """Rows in reverse are flipped where they are read: PyTorch has no negative steps."""
+        self.printer.line("at = start // chunk")
 
     def _filled(self, name: str, shape: str, dtype: str) -> None:
         if self.library.in_place:
@@ -103,7 +123,7 @@ class TorchSequences(TorchHead, SequenceWriter):
             name = self.names.tensor(step.tensor) if isinstance(step, Keep) else ""
             if isinstance(step, Keep) and name in self._pending:
                 shape, dtype = self._pending.pop(name)
-                axis = step.axes.index("@r") - len(step.axes)
+                axis = step.axes.index(ROW) - len(step.axes)
                 rows = self.printer.rows_list(name) + ("[::-1]" if loop.reverse else "")
                 self.line(f"{name} = _joined({rows}, {axis}, {shape}, {dtype}, device)")
 

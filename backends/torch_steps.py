@@ -53,11 +53,23 @@ class TorchPrinter(StepPrinter):
                 "Use backend='numpy', or another form."
             )
 
+    def _at(self, ref: Ref, axes: Sequence[str]) -> str:
+        """A value over some axes; one new axis is `unsqueeze`, the fastest to say."""
+        new = [k for k, a in enumerate(axes) if a not in ref.axes]
+        if len(new) == 1 and self._batched(ref.value):
+            whole = super()._at(ref, [a for a in axes if a in ref.axes])
+            return f"{whole}.unsqueeze({new[0] - len(axes)})"
+        return super()._at(ref, axes)
+
     # -- rows of a chunk -------------------------------------------------------------------------------
 
     def rows_of(self, tensor: str, rank: int, axis: int) -> str:
         turned = f".flip({axis - rank})" if self.reverse else ""
-        return f"{tensor}[..., start:stop{', :' * (rank - axis - 1)}]{turned}"
+        return f"{self.chunks(tensor)}[at]{turned}"
+
+    def chunks(self, tensor: str) -> str:
+        """The variable of the chunks of a tensor."""
+        return self.names.value(f"{tensor}:chunks", f"{tensor}_chunks")
 
     def _keep(self, step: Keep) -> None:
         self._use(step.value)
@@ -68,7 +80,7 @@ class TorchPrinter(StepPrinter):
         turned = f".flip({axis - rank})" if self.reverse else ""
         tensor = self.names.tensor(step.tensor)
         if self.library.in_place:
-            self.line(f"{tensor}[..., start:stop{', :' * (rank - axis - 1)}] = {value}{turned}")
+            self.line(f"{self.chunks(tensor)}[at].copy_({value}{turned})")
         else:
             self.line(f"{self.rows_list(tensor)}.append({value}{turned})")
 

@@ -257,7 +257,11 @@ class TorchOperator(Operator):
         ranks = [sum(not tokens or a != self.time for a in i.axes) for i in self.program.inputs]
         pairs = zip(bound.arrays.items(), ranks, strict=True)
         free = frozenset(name for (name, array), rank in pairs if array.dim() == rank)
-        return replace(super()._batch(bound, tokens), free=free if bound.batch else frozenset())
+        compute = torch.promote_types(self._dtype(bound), torch.float32)
+        typed = frozenset(name for name, array in bound.arrays.items() if array.dtype == compute)
+        return replace(
+            super()._batch(bound, tokens), free=free if bound.batch else frozenset(), typed=typed
+        )
 
 
 def _outputs(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
