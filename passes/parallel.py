@@ -147,15 +147,16 @@ class Parallel:
     def _term(self, term: Term, left: tuple[Bind, ...], names: dict[str, str], why: Why) -> Expr | None:
         masked = merge_masks(term)
         # What scans only for sorted data stays a mask here: the parallel form takes any data.
-        masks = tuple(r for r in masked.relations if r.sorted_tensors())
+        masks = [as_factor(r.dense()[0]) for r in masked.relations if r.sorted_tensors()]
         others = tuple(r for r in masked.relations if not r.sorted_tensors())
+        factors = (*masked.factors, *(mask for mask in masks if mask is not None))
+        masked = replace(masked, relations=others, factors=factors)
         try:
-            merged = merge(replace(masked, relations=others))
+            merged = merge(masked)
         except NoScan:
-            merged = replace(masked, relations=others)
+            merged = masked
         if merged is None:
             return None
-        merged = replace(merged, relations=merged.relations + masks)
         renamed = guard_pairs(rename_term(merged, names))
         items = [self.emitter.pointwise(f, None, why) for f in renamed.factors]
         for relation in renamed.relations:

@@ -17,7 +17,7 @@ from tensorc.binding import as_array, bind
 from tensorc.errors import FormError, ShapeError, TensorcError
 from tensorc.ir import Extent, TensorDecl
 from tensorc.passes.packed import DOCUMENT, LENGTH, POSITION, packed
-from tensorc.state import State
+from tensorc.state import Layout, State
 
 if TYPE_CHECKING:
     from tensorc.operator import Operator
@@ -136,15 +136,17 @@ class _Groups:
         groups = self._groups(before)
         outputs: list[Any] = [None] * len(program.outputs)
         after: list[State | None] = [None] * (len(self.ends) - 1)
+        layout: Layout | None = None
         for which in groups or [np.empty(0, np.int64)]:
             rows = self._rows(which)
             inputs = [self._gather(named[d.name], d, rows) for d in program.inputs]
-            found, state = self._call(inputs, _stacked(before, which), streaming)
+            found, state = self._call(inputs, self._stacked(before, which), streaming)
             for number, decl in enumerate(program.outputs):
                 outputs[number] = self._scatter(outputs[number], found[number], decl, which, rows)
-            if state is not None:
+            if state is not None and which.size:
+                layout = self._layout(named) if layout is None else layout
                 for place, document in enumerate(which):
-                    after[document] = _one(state, place)
+                    after[document] = _one(state, place, layout)
         return tuple(outputs), tuple(s for s in after if s is not None)
 
     def _groups(self, before: Sequence[State] | None) -> list[Array]:
@@ -195,6 +197,31 @@ class _Groups:
         view[_index(rows, len(times))] = np.moveaxis(found, times, range(1, 1 + len(times)))
         return whole
 
+    def _stacked(self, before: Sequence[State] | None, which: Array) -> State | None:
+        """The states of these documents as one, documents first, before the batch."""
+        if before is None or not which.size:
+            return None
+        chosen = [before[k] for k in which]
+        layout = chosen[0].layout
+        tensors, shapes = [], []
+        for shape, axes, *parts in zip(layout.shapes, layout.axes, *(s.tensors for s in chosen), strict=True):
+            lead = (len(chosen), *(1 for _ in range(len(self.batch) + len(axes) - len(shape))))
+            tensors.append(np.stack(parts).reshape((*lead, *parts[0].shape)))
+            shapes.append((*lead, *shape))
+        return State(chosen[0].position, tuple(tensors), replace(layout, shapes=tuple(shapes)))
+
+    def _layout(self, named: dict[str, object]) -> Layout:
+        """The layout of the state of one document: that of a stream with these inputs."""
+        token = []
+        for decl in self.operator.program.inputs:
+            value = named[decl.name]
+            if self.time in decl.axes:
+                array = np.asarray(as_array(decl.name, value))
+                axis = array.ndim - len(decl.axes) + decl.axes.index(self.time)
+                value = np.zeros(array.shape[:axis] + array.shape[axis + 1 :], array.dtype)
+            token.append(value)
+        return self.operator.init_state(*token).layout
+
     def _times(self, decl: TensorDecl) -> list[int]:
         """The time axes of a tensor, counted from the end."""
         return [k - len(decl.axes) for k, axis in enumerate(decl.axes) if axis == self.time]
@@ -208,18 +235,9 @@ def _index(rows: Array, axes: int) -> tuple[Array, ...]:
     )
 
 
-def _stacked(before: Sequence[State] | None, which: Array) -> State | None:
-    """The states of these documents as one, documents first."""
-    if before is None or not which.size:
-        return None
-    chosen = [before[k] for k in which]
-    layout = chosen[0].layout
-    shapes = tuple((len(chosen), *shape) for shape in layout.shapes)
-    tensors = tuple(np.stack(parts) for parts in zip(*(s.tensors for s in chosen), strict=True))
-    return State(chosen[0].position, tensors, replace(layout, shapes=shapes))
-
-
-def _one(state: State, place: int) -> State:
-    """The state of one document."""
-    layout = replace(state.layout, shapes=tuple(shape[1:] for shape in state.layout.shapes))
-    return State(state.position, tuple(t[place] for t in state.tensors), layout)
+def _one(state: State, place: int, layout: Layout) -> State:
+    """The state of one document. A cache has the leading dimensions of its input alone."""
+    shapes = [len(shape) for shape in layout.shapes]
+    tensors = [t[place] for t in state.tensors]
+    own = tuple(t.reshape(t.shape[t.ndim - axes :]) for t, axes in zip(tensors, shapes, strict=True))
+    return State(state.position, own, layout)

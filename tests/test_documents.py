@@ -83,7 +83,7 @@ def test_the_documents_alone(name: str, ends: list[int]) -> None:
 
 
 @pytest.mark.parametrize("lead", [(), (2,)], ids=str)
-@pytest.mark.parametrize("name", ["gated_delta_rule", "hla2", "based"])
+@pytest.mark.parametrize("name", ["gated_delta_rule", "hla2", "based", "causal softmax"])
 def test_states_are_one_of_each_document(name: str, lead: tuple[int, ...]) -> None:
     operator = tensorc.compile(PROGRAMS[name])
     ends, program = [0, 7, 7, 8, 15, 40], operator.program

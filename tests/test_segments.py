@@ -92,7 +92,14 @@ def test_ids_that_decrease() -> None:
 def test_without_an_order_it_is_a_mask() -> None:
     head = "def f(k[n, d], seg[n]) -> o[n, d]:\n"
     text = head + "    o[i, c] = sum[j, seg[i] == seg[j]](k[j, c])"
-    with pytest.raises(tensorc.FormError, match="add an order|Add an order"):
-        tensorc.compile(text, form="chunkwise")
+    with pytest.raises(tensorc.FormError, match="reads seg.j. for j > i"):
+        tensorc.compile(text, form="recurrent")
     arrays = [np.arange(6.0).reshape(3, 2), np.array([1, 0, 1])]
-    np.testing.assert_allclose(tensorc.compile(text)(*arrays), [[4, 6], [2, 3], [4, 6]])
+    for form in ("parallel", "chunkwise"):
+        found = tensorc.compile(text, form=form)(*arrays)
+        np.testing.assert_allclose(found, [[4, 6], [2, 3], [4, 6]])
+
+
+def test_beside_an_index_that_is_another() -> None:
+    text = "def f(a[n], seg[n]) -> o[n]:  o[i] = sum[0 <= i - j < 1, u < j, seg[j] == seg[u]](a[j] * a[u])"
+    assert tensorc.compile(text).verify(time_limit=2)
