@@ -46,6 +46,7 @@ from tensorc.passes.affine import as_order, negated
 from tensorc.passes.decays import Range, gate_of_difference, gate_range, of_one_token
 from tensorc.passes.guards import strong
 from tensorc.passes.records import Log
+from tensorc.passes.refusals import Unexpanded, not_separable, row_reduction
 from tensorc.passes.relation import Gate
 from tensorc.passes.relation_dense import Dense
 from tensorc.passes.relation_order import Order
@@ -65,11 +66,6 @@ from tensorc.passes.terms import (
 
 MONOMIALS = 64
 DEGREE = 8
-LONGEST = 80  # characters of an expression in a refusal
-
-
-class Unexpanded(Exception):
-    """A pair expression that would have too many monomials."""
 
 
 class Normaliser:
@@ -132,10 +128,8 @@ class Normaliser:
         kind = node.op if isinstance(node, Reduce) else "softmax"
         over = node.binds if isinstance(node, Reduce) else node.over
         if self.expand and any(b.extent == self.time for b in over):
-            names = " and ".join(b.name for b in over)
-            self.log.refused(
-                "summary-first", f"{kind} over {names} is not separable", "use form='parallel'", node.span
-            )
+            reason, change = row_reduction(kind, [b.name for b in over if b.extent == self.time])
+            self.log.refused("summary-first", reason, change, node.span or self.span)
         left = self.binds_of(frozenset(free_indices(node.body)))
         inner = node.body
         if has_reduction(inner):
@@ -191,11 +185,11 @@ class Normaliser:
         """The expression as a sum of terms; what would be too many of them stays as it is."""
         try:
             return self._products(expr)
-        except Unexpanded:
+        except Unexpanded as problem:
             if not isinstance(expr, Reduce):
-                return [self.opaque(expr)]
+                return [self.opaque(expr, str(problem))]
             parts = [[Term(bound=expr.binds)], *(self.condition(c) for c in conjuncts(expr.domain))]
-            return self._distribute([*parts, [self.opaque(expr.body)]])
+            return self._distribute([*parts, [self.opaque(expr.body, str(problem))]])
 
     def _products(self, expr: Expr) -> list[Term]:
         match expr:
@@ -204,7 +198,7 @@ class Normaliser:
             case Neg(operand=operand):
                 return [replace(t, scale=times(Const(-1), t.scale)) for t in self.products(operand)]
             case Mul(factors=factors):
-                return self._distribute([self.products(f) for f in factors])
+                return self._distribute(self._factors(factors))
             case Reduce(op="sum", binds=binds, domain=domain, body=body):
                 inner = [Term(bound=binds)]
                 return self._distribute(
@@ -229,6 +223,23 @@ class Normaliser:
         if len(self.tokens(expr)) <= 1:
             return self.one_token(expr)
         return self.pair(expr)
+
+    def _factors(self, factors: tuple[Expr, ...]) -> list[list[Term]]:
+        """Each factor as a sum of terms. Beside a pair that cannot be separated nothing of the same pair
+        needs to be: a sum of it stays one factor, evaluated as it is written."""
+        made = {k: self.products(f) for k, f in enumerate(factors) if not isinstance(f, Add)}
+        pairs = [self.tokens(f) for terms in made.values() for t in terms for f in t.factors]
+        pairs = [pair for pair in pairs if len(pair) > 1] if self.expand else []
+        for k, factor in enumerate(factors):
+            if k not in made:
+                here = self.tokens(factor)
+                whole = len(here) > 1 and any(here <= pair for pair in pairs)
+                made[k] = [self._as_written(factor)] if whole else self.products(factor)
+        return [made[k] for k in range(len(factors))]
+
+    def _as_written(self, expr: Expr) -> Term:
+        """A pair as one factor, made by a definition of its own."""
+        return Term(factors=(self.define(Map, self.hoist(expr), self.binds_of(free_indices(expr)), expr),))
 
     def one_token(self, expr: Expr) -> list[Term]:
         """An expression of one token: a factor as it stands, its inner sums as definitions."""
@@ -258,8 +269,8 @@ class Normaliser:
                     if separated is not None:
                         self._did("separate", expr, "is a product of factors of one token each")
                         return separated
-        except Unexpanded:
-            pass
+        except Unexpanded as problem:
+            return [self.opaque(expr, str(problem))]
         return [self.opaque(expr)]
 
     def _did(self, rule: str, expr: Expr, what: str) -> None:
@@ -267,31 +278,22 @@ class Normaliser:
 
         self.log.did(rule, f"{print_expr(expr)} {what}", expr.span or self.span)
 
-    def opaque(self, expr: Expr) -> Term:
-        """A pair that cannot be separated: it stays a dense factor."""
-        from tensorc.printing import print_expr
-
+    def opaque(self, expr: Expr, past: str = "") -> Term:
+        """A pair that cannot be separated: it stays a dense factor. `past`: the bound that it passes."""
         if len(self.tokens(expr)) <= 1:
             return self.factor(self.value(expr))
         if self.expand:
-            kind = expr.function if isinstance(expr, Call) else type(expr).__name__.lower()
-            pair = " and ".join(sorted(self.tokens(expr)))
-            text = print_expr(expr)
-            text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-            self.log.refused(
-                "summary-first",
-                f"{text} is not separable: {kind} of a pair ({pair})",
-                "apply the function to each token before the product, or use a polynomial of the score",
-                expr.span or self.span,
-            )
+            known = isinstance(expr, Read) and any(r.rule == "summary-first" for r in self.log.refusals)
+            if not known:  # what a tensor of pairs is made of was refused before
+                reason, change = not_separable(expr, self.tokens(expr), past)
+                self.log.refused("summary-first", reason, change, expr.span or self.span)
         if isinstance(expr, Read):
             return Term(factors=(expr,))
-        read = self.define(Map, self.hoist(expr), self.binds_of(free_indices(expr)), expr)
-        return Term(factors=(read,))
+        return self._as_written(expr)
 
     def _power(self, expr: Expr, base: Expr, p: int) -> list[Term]:
         if p > DEGREE:
-            raise Unexpanded
+            raise Unexpanded(f"has degree {p}, past the bound of {DEGREE}")
         copies = []
         for _ in range(p):
             copy = rename_apart(base, self.taken)
@@ -334,7 +336,7 @@ class Normaliser:
         for part in parts:
             count *= max(1, len(part))
         if count > MONOMIALS:
-            raise Unexpanded
+            raise Unexpanded(f"has {count} monomials, past the bound of {MONOMIALS}")
         result = []
         for chosen in product(*parts):
             term = Term()
@@ -415,7 +417,7 @@ def _monomials(copies: list[list[Term]]) -> list[Term]:
     """The product of equal sums (their bound names differ): every monomial once, with how often it occurs."""
     count, p = len(copies[0]), len(copies)
     if comb(count + p - 1, p) > MONOMIALS:
-        raise Unexpanded
+        raise Unexpanded(f"has {comb(count + p - 1, p)} monomials, past the bound of {MONOMIALS}")
     result = []
     for chosen in combinations_with_replacement(range(count), p):
         term = Term(Const(factorial(p) // prod(factorial(chosen.count(k)) for k in set(chosen))))
