@@ -86,8 +86,9 @@ class _GraphBuilder:
         self.unknowns: dict[str, str] = {}
         for declaration in program.inputs:
             if sum(a == time for a in declaration.axes) > 1:
-                reason = f"the input {declaration.name} has the time axis twice"
-                raise NotLinear(reason, "use form='parallel'", span_line(declaration.span))
+                reason = f"the input {declaration.name} has the time axis twice: it is given for all pairs"
+                change = "state what it says as a condition, e.g. j <= i or seg[i] == seg[j], or as a decay"
+                raise NotLinear(reason, f"{change}, or use form='parallel'", span_line(declaration.span))
             positions = tuple(range(len(declaration.axes)))
             self.axes[declaration.name] = declaration.axes
             self.stages.graph.tensors[declaration.name] = Tensor(declaration.name, positions)
@@ -135,7 +136,11 @@ class _GraphBuilder:
             lines = [r for r in self.log.refusals if r.rule == "summary-first"]
             for refusal in sorted(lines, key=lambda r: r.line != span_line(definition.span)):
                 return NoScan(refusal.reason, refusal.change)
-        return NoScan(f"{definition.target} has two token indices", "give the output one token index")
+        both = " and ".join(b.name for b in definition.left if b.extent == self.time)
+        return NoScan(
+            f"{definition.target} has two token indices ({both}): a tensor of all pairs of tokens",
+            "give it one token index, and sum over the other one, or use form='parallel'",
+        )
 
     def _check_reads(self, expr: Node, definition: Definition) -> None:
         """Along the time axis, a token is read itself or at a fixed distance."""
@@ -203,7 +208,8 @@ class _GraphBuilder:
     def _need_sorted(self, term: Term) -> None:
         for tensor in sorted(t for r in term.relations for t in r.sorted_tensors()):
             if tensor not in {i.name for i in self.program.inputs}:
-                raise NoScan(f"the ids {tensor} are computed, not an input", "pass them as an input")
+                reason = f"the ids {tensor} are computed: whether they ascend is not known before they are"
+                raise NoScan(reason, f"pass {tensor} as an input, or use form='parallel'")
             self.stages.graph.ascending.add(tensor)
 
     def _left(self, left: tuple[Bind, ...]) -> tuple[str, ...]:

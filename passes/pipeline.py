@@ -25,7 +25,7 @@ from tensorc.passes.recurrent import Recurrent
 from tensorc.passes.solve import NotAffine
 from tensorc.passes.stage_graph import Folded, Graph
 from tensorc.passes.streams import streams
-from tensorc.plan import Plan, Step
+from tensorc.plan import Plan, Step, span_line
 from tensorc.plan_io import step_expressions
 
 ORDER = ("inline", "normalise", "merge", "chains", "order", "stages", "schedule", "realise")
@@ -51,6 +51,13 @@ def recurrent_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[
     if later is not None:
         reason = "values are carried from later tokens to earlier ones"
         raise NotLinear(reason, "bound the index, e.g. j <= i, or use form='parallel'", None)
+    for output in program.outputs:
+        if time not in output.axes:
+            line = span_line(program.equation(output.name).span)
+            reason = f"the output {output.name} has no axis {time}: it is a total over all tokens"
+            raise NotLinear(
+                reason, "give it that axis, a total so far at each token, or use form='chunkwise'", line
+            )
     total = next((m for p in loops.passes for m in p.memories if m.total), None)
     if total is not None:
         reason = "a sum over all tokens includes later ones"
@@ -60,9 +67,6 @@ def recurrent_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[
         reason = f"{later_fold.op} over the tokens includes later ones"
         change = "bound the index, e.g. j <= i, or use form='chunkwise'"
         raise NotLinear(reason, change, later_fold.why.line)
-    for output in program.outputs:
-        if time not in output.axes:
-            raise NotLinear(f"the output {output.name} has no time axis", "use form='chunkwise'", None)
     plan = Recurrent(program, graph, time, sizes, 1).plan()
     step = _length_step(plan, time)
     if step is not None:

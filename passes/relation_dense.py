@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tensorc.ir import Cond, Div, Expr, Index, Iverson, Neg, free_indices, substitute
 from tensorc.passes.affine import as_order
+from tensorc.passes.refusals import no_scan
 from tensorc.passes.relation import Decayed, Derivative, Gate, Oriented, Relation
 from tensorc.passes.relation_order import Decay, Order
 from tensorc.passes.terms import ONE
@@ -108,7 +109,5 @@ class Dense(Relation):
                 f"a power of {self.late} - {self.early} has no scan where {self.late} may come first",
                 f"bound the sum, e.g. {self.early} <= {self.late}",
             )
-        return (
-            f"the condition {self.text or 'on the pair'} on {self.early} and {self.late} has no scan",
-            f"use an order such as {self.late} <= {self.early}, or form='parallel'",
-        )
+        assert self.condition is not None
+        return no_scan(self.condition, self.text, self.early, self.late)

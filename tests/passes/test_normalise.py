@@ -93,7 +93,7 @@ def test_a_power_past_the_bound_is_a_pair_that_stays() -> None:
         ("sum[j <= i](relu(sum[c](q[i, c] * k[j, c])) * x[j])", "relu of a pair (i and j)"),
         ("sum[j <= i](cos(s * (i - j)) * x[j])", "cos of a pair (i and j)"),
         ("sum[j <= i](exp(sum[c](q[i, c] * k[j, c])) * x[j])", "exp of a pair (i and j)"),
-        ("sum[j <= i](P[i, j] * x[j])", "read of a pair (i and j)"),
+        ("sum[j <= i](P[i, j] * x[j])", "P is a tensor of two tokens (i and j)"),
         ("sum[j](softmax[j, j <= i](x[j] * y[i]) * x[j])", "softmax over j"),
         ("max[j <= i](x[j])", "max over j"),
     ),
