@@ -1,0 +1,1 @@
+../../tensorc/gradient.py
