@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import memory, results, speed, startup
+from benchmarks import folds, memory, results, speed, startup
 from benchmarks.figure import Figure
 
 GROUPS = {
@@ -20,6 +20,7 @@ GROUPS = {
     "memory": memory.memory,
     "step": speed.step,
     "state": speed.state,
+    "fold": folds.fold,
 }
 
 

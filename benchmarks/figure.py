@@ -51,7 +51,7 @@ def alone(group: str, what: str, unit: str, ours: Sample, *, bound: float | None
 
 def compared(
     group: str, what: str, unit: str, ours: Sample, theirs: Sample, *,
-    bound: float, against: str, at_least: bool = False,
+    bound: float | None, against: str, at_least: bool = False,
 ) -> Figure:  # fmt: skip
     """A figure beside its yardstick, both measured in the same rounds."""
     pairs = zip(ours.seconds, theirs.seconds, strict=True)

@@ -171,6 +171,43 @@ def unit_inverses(left: Array, right: Array, size: int) -> Array:
     return np.ascontiguousarray(T.transpose(2, 0, 1)).reshape(heads, count, size, size)
 
 
+def causal_softmax(q: Array, k: Array, v: Array, rows: int = 128, columns: int = 256) -> Array:
+    """o[i] = sum[j <= i](softmax(q[i] . k[j] / sqrt(d)) v[j]), blocks of rows and columns with the running
+    maximum and sum of each row (Milakov and Gimelshein 2018; Dao et al. 2022).
+
+    Arrays may lack the heads. Only blocks on the diagonal are masked; those above it are skipped.
+    """
+    n, d = q.shape[-2:]
+    lead, e = q.shape[:-2], v.shape[-1]
+    output = np.empty((*lead, n, e), q.dtype)
+    tile, read = np.empty((*lead, rows * columns), q.dtype), np.empty((*lead, rows, e), q.dtype)
+    scale = q.dtype.type(d**-0.5)
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        r = stop - start
+        Q = q[..., start:stop, :] * scale
+        top = np.full((*lead, r, 1), -np.inf, q.dtype)
+        total, Y, R = np.zeros((*lead, r, 1), q.dtype), np.zeros((*lead, r, e), q.dtype), read[..., :r, :]
+        for left in range(0, stop, columns):
+            right = min(left + columns, stop)
+            P = tile[..., : r * (right - left)].reshape(*lead, r, right - left)
+            np.matmul(Q, k[..., left:right, :].swapaxes(-1, -2), out=P)
+            if right - 1 > start:
+                np.copyto(P, -np.inf, where=np.arange(left, right) > np.arange(start, stop)[:, None])
+            risen = np.maximum(top, P.max(axis=-1, keepdims=True))
+            P -= risen
+            np.exp(P, out=P)
+            change = np.exp(top - risen)
+            top = risen
+            total *= change
+            total += P.sum(axis=-1, keepdims=True)
+            np.matmul(P, v[..., left:right, :], out=R)
+            Y *= change
+            Y += R
+        np.divide(Y, total, out=output[..., start:stop, :])
+    return output
+
+
 def quadratic(q: Array, k: Array, v: Array) -> Array:
     """Linear attention from its definition: the masked n x n scores of one head at a time."""
     heads, n, _ = q.shape

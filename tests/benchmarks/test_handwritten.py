@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tensorc
-from benchmarks import handwritten
+from benchmarks import folds, handwritten
 from benchmarks.operators import BY_HAND
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -61,3 +61,15 @@ def test_steps_equal_the_definition(name: str, heads: tuple[int, ...]) -> None:
         rows.append(row)
     expected = definition(name, inputs)
     np.testing.assert_allclose(np.stack(rows, axis=-2), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("lead", [(), (HEADS,)])
+@pytest.mark.parametrize(("n", "rows", "columns"), [(0, 4, 4), (1, 4, 8), (9, 4, 3), (13, 5, 4), (16, 8, 8)])
+def test_blocks_of_softmax_equal_the_definition(
+    lead: tuple[int, ...], n: int, rows: int, columns: int
+) -> None:
+    rng = np.random.default_rng(n)
+    q, k, v = (rng.standard_normal((*lead, n, width)) for width in (D, D, E))
+    expected = tensorc.compile(folds.PROGRAM, backend="reference")(q, k, v)
+    found = handwritten.causal_softmax(q, k, v, rows, columns)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
