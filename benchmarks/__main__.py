@@ -8,12 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import folds, memory, results, speed, startup
+from benchmarks import crossover, folds, memory, results, speed, startup
 from benchmarks.figure import Figure
 
 GROUPS = {
     "import": startup.import_time,
     "source": startup.source,
+    "crossover": crossover.crossover,  # before the groups that keep freed memory
     "chunkwise": speed.chunkwise,
     "quadratic": speed.quadratic,
     "growth": speed.growth,
