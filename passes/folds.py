@@ -57,7 +57,7 @@ class FoldBuilder(PairBuilder):
 
     def own_tokens(self, term: Term, outputs: frozenset[str]) -> frozenset[str]:
         """The tokens of a term."""
-        return outputs | {b.name for b in term.bound if b.extent == self.time}
+        return outputs | {b.name for b in term.bound if self.is_token(b.extent)}
 
     def read(self, ref: Ref) -> Read:
         """A value as an expression of its own labels."""
@@ -66,11 +66,13 @@ class FoldBuilder(PairBuilder):
     def sum(self, term: Term, left: tuple[Bind, ...], labels: tuple[str, ...], why: Why) -> Expr:
         """One term of a sum as an expression of the labels of its left side."""
         binds = {b.name: b.extent for b in (*left, *term.bound)}
-        names = self.stages.labels(binds, "")
+        names = self.labels(binds)
         tokens = self.tokens(names, binds)
         term = rename_term(term, names)
         kept = [names[b.name] for b in left]
-        rows = [n for n in kept if n in tokens]
+        rows = [n for n in kept if n in tokens and ":" not in n]
+        if len(rows) < sum(n in tokens for n in kept) or len(rows) > 1:
+            raise NoScan("the result has two indices of pairs", "give it one token index")
         row = rows[0] if rows else self._row(term, tokens)
         term = self._peeled(term, row, frozenset(kept), tokens, why)
         conditions, decays = self.relations(term.relations, why)
@@ -93,7 +95,7 @@ class FoldBuilder(PairBuilder):
 
     def _row(self, term: Term, tokens: frozenset[str]) -> str:
         """The row of a sum over all pairs: a token that comes after the others, so that fewer are skipped."""
-        bound = [b.name for b in term.bound if b.name in tokens]
+        bound = [b.name for b in term.bound if b.name in tokens and ":" not in b.name]
         earlier = {r.early for r in term.relations}
         return next((n for n in bound if n not in earlier), bound[0])
 
@@ -112,7 +114,7 @@ class FoldBuilder(PairBuilder):
         while changed:
             changed = False
             for bind in term.bound:
-                if bind.name not in tokens or bind.name == row:
+                if bind.name not in tokens or bind.name == row or bind.extent != self.time:
                     continue
                 found = self._peel(term, bind.name, kept, tokens, why)
                 if found is not None:
@@ -163,10 +165,10 @@ class FoldBuilder(PairBuilder):
     def reduction(self, definition: Map, why: Why) -> Ref | None:
         """A definition that is one reduction over tokens: max, min, prod or logsumexp; None for any other."""
         node = definition.expr
-        if not isinstance(node, Reduce) or not any(b.extent == self.time for b in node.binds):
+        if not isinstance(node, Reduce) or not any(self.is_token(b.extent) for b in node.binds):
             return None
         binds = {b.name: b.extent for b in (*definition.left, *node.binds)}
-        names = self.stages.labels(binds, "")
+        names = self.labels(binds)
         tokens = self.tokens(names, binds)
         from tensorc.passes.linear import rename_all
 
@@ -210,6 +212,8 @@ class FoldBuilder(PairBuilder):
         lags = [lag(every, row, c.name) for c in columns]
         known = [n for n in lags if n is not None]
         least = min(known) if len(known) == len(lags) else None
+        if any(c.extent != self.time for c in columns):
+            least = None
         names = {row: TOKEN}
         for k, bind in enumerate(columns):
             names[bind.name] = _label(bind.extent if least is None else None, k)
@@ -303,6 +307,8 @@ class FoldBuilder(PairBuilder):
         why: Why,
     ) -> Ref:
         known = lag(domain, row, columns[0].name) if len(columns) == 1 else None
+        if any(c.extent != self.time for c in columns):
+            known = None
         names = {row: TOKEN} | {
             b.name: _label(b.extent if known is None else None, k) for k, b in enumerate(columns)
         }

@@ -25,6 +25,7 @@ from tensorc.ir import (
 )
 from tensorc.passes.affine import lag_of
 from tensorc.passes.chains import LinearTerm, NoScan, linear_terms
+from tensorc.passes.columns import column_extents
 from tensorc.passes.folds import FoldBuilder
 from tensorc.passes.inline import dependency_order, inline, is_recursive
 from tensorc.passes.normalise import Normaliser, equation_texts, merge_masks
@@ -54,6 +55,8 @@ def definitions(program: Program, time: Extent | None, expand: bool, log: Log) -
     other's results in the order in which one position is computed."""
     inlined = inline(program, time, expand, log)
     normaliser = Normaliser(time, expand, program.tensors(), log, equation_texts(program))
+    if expand and time is not None:
+        normaliser.columns = column_extents(program, time)
     for group in dependency_order(inlined):
         order = recursion(group).order if is_recursive(group) else group
         for equation in order:
@@ -81,7 +84,8 @@ class _GraphBuilder:
     def __init__(self, program: Program, time: Extent, sizes: Mapping[str, int], log: Log) -> None:
         self.program, self.time, self.log = program, time, log
         self.stages = StageBuilder(sizes, time, log)
-        self.folds = FoldBuilder(self.stages, time, log)
+        self.columns = column_extents(program, time)
+        self.folds = FoldBuilder(self.stages, time, log, self.columns)
         self.axes: dict[str, tuple[Extent, ...]] = {}
         self.unknowns: dict[str, str] = {}
         for declaration in program.inputs:
@@ -113,7 +117,8 @@ class _GraphBuilder:
     def _define(self, definition: Definition, why: Why) -> None:
         for expr in _expressions(definition):
             self._check_reads(expr, definition)
-        if sum(b.extent == self.time for b in definition.left) > 1:
+        tokens = [b.extent for b in definition.left if b.extent == self.time or b.extent in self.columns]
+        if len(tokens) > 1 and self.time in tokens:
             if definition.target in {o.name for o in self.program.outputs} | self.unknowns.keys():
                 raise self._two_tokens(definition)
             self.axes[definition.target] = tuple(b.extent for b in definition.left)

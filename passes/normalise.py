@@ -80,6 +80,7 @@ class Normaliser:
         sources: Mapping[str, str] | None = None,
     ) -> None:
         self.sources = sources or {}
+        self.columns: frozenset[Extent] = frozenset()  # other axes that tokens meet in pairs
         self.source = ""
         self.time = time
         self.expand = expand
@@ -179,7 +180,9 @@ class Normaliser:
         """The free token indices of an expression."""
         if self.time is None:
             return frozenset()
-        return frozenset(i for i in free_indices(node) if self.extents.get(i) == self.time)
+        return frozenset(
+            i for i in free_indices(node) if (e := self.extents.get(i)) == self.time or e in self.columns
+        )
 
     def products(self, expr: Expr) -> list[Term]:
         """The expression as a sum of terms; what would be too many of them stays as it is."""

@@ -88,8 +88,10 @@ def _renamed(node: Expr, old: str, new: str) -> Expr:
 class PairBuilder:
     """Makes templates of definitions; `stages` makes the values of one token that they read."""
 
-    def __init__(self, stages: StageBuilder, time: Extent, log: Log) -> None:
-        self.stages, self.time, self.log = stages, time, log
+    def __init__(
+        self, stages: StageBuilder, time: Extent, log: Log, columns: frozenset[Extent] = frozenset()
+    ) -> None:
+        self.stages, self.time, self.log, self.others = stages, time, log, columns
         self.graph = stages.graph
 
     def is_pair(self, node: Node, tokens: frozenset[str]) -> bool:
@@ -105,14 +107,14 @@ class PairBuilder:
 
         if isinstance(definition, Map):
             binds = {b.name: b.extent for b in definition.left} | extents_of((), definition.expr)
-            names = self.stages.labels(binds, "")
+            names = self.labels(binds)
             tokens = self.tokens(names, binds)
             self._check(definition.expr, binds)
             expr = self.lifted(rename_all(definition.expr, names), tokens, why)
         else:
             bound = [b for t in definition.terms for b in t.bound]
             binds = {b.name: b.extent for b in (*definition.left, *bound)}
-            names = self.stages.labels(binds, "")
+            names = self.labels(binds)
             tokens = self.tokens(names, binds)
             parts = [self._term(t, names, tokens, why) for t in definition.terms]
             expr = Const(0) if not parts else parts[0] if len(parts) == 1 else Add(tuple(parts))
@@ -121,12 +123,22 @@ class PairBuilder:
 
     def tokens(self, names: Mapping[str, str], binds: Mapping[str, Extent]) -> frozenset[str]:
         """The labels of tokens."""
-        return frozenset(names[n] for n, extent in binds.items() if extent == self.time)
+        return frozenset(names[n] for n, extent in binds.items() if self.is_token(extent))
+
+    def is_token(self, extent: Extent) -> bool:
+        """Whether an axis is that of the tokens, or one that they meet in pairs."""
+        return extent == self.time or extent in self.others
+
+    def labels(self, binds: Mapping[str, Extent]) -> dict[str, str]:
+        """A label for every index: ~j for a token, ~m:j for a position of another axis m."""
+        plain = {n: e for n, e in binds.items() if e not in self.others}
+        names = self.stages.labels(plain, "")
+        return names | {n: f"~{e}:{n}" for n, e in binds.items() if e in self.others}
 
     def _check(self, expr: Expr, binds: Mapping[str, Extent]) -> None:
         """A row reduction inside of a pair takes a third token."""
         for node in walk(expr):
-            if isinstance(node, Reduce) and any(b.extent == self.time for b in node.binds):
+            if isinstance(node, Reduce) and any(self.is_token(b.extent) for b in node.binds):
                 raise NoScan(
                     f"{node.op} over a token for every pair of tokens takes three tokens at once",
                     "reduce over one token for each token, or use form='parallel'",
@@ -263,12 +275,21 @@ class PairBuilder:
             here = free_indices(part) & tokens
             if len(here) == 1 and not self.is_pair(part, tokens) and _computes(part, here, self.graph):
                 (token,) = here
+                if ":" in token:
+                    return self._constant(part, token, why)
                 ref = self.stages.value(substitute(part, {token: Index(TOKEN)}), why)  # type: ignore[arg-type]
                 axes = tuple(Index(token if a == TOKEN else a) for a in ref.axes)
                 return Read(self.stages.alias(ref), axes)
             return rebuild(part, visit)
 
         return visit(node)  # type: ignore[return-value]
+
+    def _constant(self, part: Node, label: str, why: Why) -> Read:
+        """A value of another axis than that of the tokens: made once, for all its positions."""
+        extent = next(e for e in self.others if label.startswith(f"~{e}:"))
+        name = self.stages.labels({label.rpartition(":")[2]: extent}, "").popitem()[1]
+        ref = self.stages.value(substitute(part, {label: Index(name)}), why)  # type: ignore[arg-type]
+        return Read(self.stages.alias(ref), tuple(Index(label if a == name else a) for a in ref.axes))
 
     def _compared(self, node: Node, tokens: frozenset[str]) -> Node:
         """Data in conditions is compared as it is given: only reads of tokens themselves are known then."""

@@ -18,6 +18,7 @@ from tensorc.check import check_plan, check_program, enabled
 from tensorc.ir import Extent, Program, Size, walk
 from tensorc.passes.blockwise import schedule
 from tensorc.passes.chunkwise import Chunkwise
+from tensorc.passes.columns import row_extents
 from tensorc.passes.linear import NotLinear, stage_graph
 from tensorc.passes.parallel import Parallel
 from tensorc.passes.records import Log
@@ -42,6 +43,19 @@ def chunkwise_plan(
         line = next((n.why.line for n in graph.nodes if n.out.value in graph.unknowns), None)
         change = "use form='recurrent', token by token, or make it linear in its own result"
         raise NotLinear(f"{names} uses its own result: {problem}", change, line) from None
+
+
+def fold_rows(program: Program) -> Extent | None:
+    """The rows of a program without a time axis that is blockwise all the same: pairs of rows and columns
+    are folded. None if there are none."""
+    for axis in row_extents(program):
+        try:
+            graph = stage_graph(program, axis, dict.fromkeys(program.sizes(), 64), Log())
+        except NotLinear:
+            continue
+        if any(isinstance(n, Folded) for n in graph.nodes):
+            return axis
+    return None
 
 
 def recurrent_plan(program: Program, graph: Graph, time: Extent, sizes: Mapping[str, int]) -> Plan:
@@ -106,6 +120,7 @@ __all__ = [
     "Log",
     "NotLinear",
     "chunkwise_plan",
+    "fold_rows",
     "parallel_plan",
     "recurrent_plan",
     "stage_graph",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from tensorc.backends.numpy_source import numpy_source, required_sizes
@@ -12,11 +13,13 @@ from tensorc.cost import best_chunk, plan_time
 from tensorc.errors import FormError
 from tensorc.ir import Add, Extent, Node, Pow, Program, Reduce, Where, children, walk
 from tensorc.passes.absence import no_time_axis, reads_later
+from tensorc.passes.columns import column_extents
 from tensorc.passes.pipeline import (
     Graph,
     Log,
     NotLinear,
     chunkwise_plan,
+    fold_rows,
     parallel_plan,
     recurrent_plan,
     stage_graph,
@@ -50,6 +53,11 @@ class Forms:
         self._polynomials = _has_polynomials(program)
         self._functions: dict[object, tuple[dict[str, Function], Plan, dict[str, str]]] = {}
 
+    @cached_property
+    def rows(self) -> Extent | None:
+        """What chunks are made of: the time axis; without one, the rows of a fold."""
+        return self.time if self.time is not None else fold_rows(self.program)
+
     # -- which exist -----------------------------------------------------------------------------------
 
     def exists(self, form: str) -> bool:
@@ -82,9 +90,16 @@ class Forms:
         from tensorc.binding_sizes import check_sizes
 
         known = check_sizes(sizes, frozenset(self.program.sizes())) if sizes else {}
-        streams = self.time.names if self.time is not None else ()
+        streams = self._lengths()
         usual = {n: LENGTH if n in streams else FEATURES for n in self.program.sizes()}
         return usual | dict(self.program.defaults) | self.given | known
+
+    def _lengths(self) -> tuple[str, ...]:
+        """The sizes that are lengths: of the rows, and of columns that they meet in pairs."""
+        if self.rows is None:
+            return ()
+        columns = column_extents(self.program, self.rows)
+        return (*self.rows.names, *(n for e in columns for n in e.names))
 
     # -- plans -----------------------------------------------------------------------------------------
 
@@ -99,7 +114,7 @@ class Forms:
         return found
 
     def _features(self, sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
-        time = self.time.names if self.time is not None else ()
+        time = self.rows.names if self.rows is not None else ()
         return tuple((n, max(1, sizes[n])) for n in self.program.sizes() if n not in time)
 
     def _linear(self, form: str, sizes: Mapping[str, int]) -> Plan | NotLinear:
@@ -113,31 +128,31 @@ class Forms:
         return self._plans[key]
 
     def _build(self, form: str, sizes: dict[str, int]) -> Plan | NotLinear:
-        if self.time is None:
+        if self.rows is None or (self.time is None and form == "recurrent"):
             return no_time_axis(self.program, form)
         graph = self._graph(sizes)
         if isinstance(graph, NotLinear):
             return graph
         try:
             if form == "recurrent":
-                return recurrent_plan(self.program, graph, self.time, sizes)
-            plan = chunkwise_plan(self.program, graph, self.time, sizes, CHUNK)
-            long = sizes | {n: 2 * LENGTH for n in self.time.names}
+                return recurrent_plan(self.program, graph, self.rows, sizes)
+            plan = chunkwise_plan(self.program, graph, self.rows, sizes, CHUNK)
+            long = sizes | {n: 2 * LENGTH for n in self.rows.names}
             chunk = best_chunk(plan, long)
             if chunk == plan.chunk:
                 return plan
-            other = chunkwise_plan(self.program, graph, self.time, sizes, chunk)
+            other = chunkwise_plan(self.program, graph, self.rows, sizes, chunk)
         except NotLinear as problem:
-            later = reads_later(self.program, self.time) if form == "recurrent" else None
+            later = reads_later(self.program, self.rows) if form == "recurrent" else None
             return later or problem
         return min((plan, other), key=lambda p: plan_time(p, long))
 
     def _graph(self, sizes: dict[str, int]) -> Graph | NotLinear:
         key = self._features(sizes)
         if key not in self._graphs:
-            assert self.time is not None
+            assert self.rows is not None
             try:
-                self._graphs[key] = stage_graph(self.program, self.time, sizes, self.log)
+                self._graphs[key] = stage_graph(self.program, self.rows, sizes, self.log)
             except NotLinear as problem:
                 self._graphs[key] = problem
         return self._graphs[key]

@@ -143,12 +143,12 @@ def cases(operator: Operator, stop: Callable[[], bool] = lambda: False) -> tuple
 
 
 def _cases(operator: Operator, refused: Mapping[str, str], stop: Callable[[], bool]) -> Iterator[Case]:
-    program, time = operator.program, operator.time
+    program, time = operator.program, operator.forms.rows
     for number, sizes in enumerate(_planning_sizes(operator)):
         if number and stop():
             return
         for expand in (False, True):
-            plan = parallel_plan(program, time, sizes, expand, Log())
+            plan = parallel_plan(program, operator.time, sizes, expand, Log())
             yield Case("parallel, multiplied out" if expand else "parallel", ((plan, None),))
         if time is None or {"chunkwise", "recurrent"} <= refused.keys():
             continue
@@ -164,7 +164,7 @@ def _cases(operator: Operator, refused: Mapping[str, str], stop: Callable[[], bo
                 yield Case(f"chunkwise, chunk {chunk}", ((plan, chunk),))
         if token is not None:
             yield Case("recurrent", ((token, None),))
-            if plans and _streams(program, time):
+            if plans and operator.time is not None and _streams(program, time):
                 yield from _stream_cases(plans[0], token)
 
 
@@ -178,7 +178,7 @@ def _planning_sizes(operator: Operator) -> Iterator[dict[str, int]]:
     """Sizes that plans are made for: usual ones, and small ones."""
     usual = operator.forms.example_sizes({})
     yield usual
-    lengths = operator.time.names if operator.time is not None else ()
+    lengths = operator.forms.rows.names if operator.forms.rows is not None else ()
     yield {name: SMALL_LENGTH if name in lengths else SMALL for name in usual}
 
 
