@@ -90,7 +90,7 @@ def _add_tensors(
 
 
 def _largest(evaluator: Evaluator, approximation: Approximation, score: Expr) -> float:
-    largest = 0.0
+    largest, beyond = 0.0, None
     free = free_indices(score)
     binds = [b for b in approximation.binds if b.name in free]
     full = evaluator.ranges(binds)
@@ -108,9 +108,13 @@ def _largest(evaluator: Evaluator, approximation: Approximation, score: Expr) ->
             continue
         at = np.unravel_index(int(np.argmax(np.where(np.isnan(scores), np.inf, scores))), scores.shape)
         here = float(scores[at])
-        if not here <= approximation.bound:
-            raise _beyond(approximation, names, ranges, at, here)
+        if not here <= max(approximation.bound, largest):
+            beyond = _beyond(approximation, names, ranges, at, here)
+        if np.isnan(here):
+            break
         largest = max(largest, here)
+    if beyond is not None:
+        raise beyond
     return largest
 
 

@@ -166,6 +166,7 @@ def test_check_bounds_gives_the_largest_score() -> None:
 def test_check_bounds_names_the_score_and_its_place() -> None:
     q, k, v = (np.zeros((3, 2000, 4)) for _ in range(3))
     q[2, 1500, 0], k[2, 1400, 0] = 3.0, -2.0
+    q[1, 1, 1], k[1, 1, 1] = 2.0, 2.0  # beyond too, but not the largest
     operator = tensorc.compile(quadratic("causal"))
     with pytest.raises(
         tensorc.TensorcError, match=r"p_s\[i, j\] \(line 3\) is 3 in .* i = 1500, j = 1400 of batch"
