@@ -116,7 +116,9 @@ class Case:
             if position >= cut:
                 found, state = operator.step(state, *token)
                 self._compare_rows("step after prefill", time, position, found)
-        assert state.elements == fresh.elements == elements and state.position == fresh.position == length
+        assert state.elements == fresh.elements and state.position == fresh.position == length
+        growing = any(str(time) in axes for axes in state.layout.axes)  # a cache has a row for each token
+        assert growing or state.elements == elements
 
     def _with(self, found: Arrays) -> list[tuple[TensorDecl, Any, Any, Any]]:
         return list(zip(self.program.outputs, found, self.gold, self.allowed, strict=True))

@@ -86,7 +86,8 @@ def fuzz(first: int, count: int, seconds: float) -> Tally:
             tally.not_in_the_language += 1
             continue
         except (AssertionError, VerificationError, FormError) as problem:
-            tally.failures.append(f"\nseed {seed}:\n{text}\n{problem}")
+            told = str(problem) or traceback.format_exc()  # an assertion of the compiler says nothing itself
+            tally.failures.append(f"\nseed {seed}:\n{text}\n{told}")
         except Exception:
             tally.failures.append(f"\nseed {seed}:\n{text}\n{traceback.format_exc()}")
         tally.programs += 1

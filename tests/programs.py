@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
+from tests.programs_parts import fold, recurrence, segment, self_reference, softmax, window
+
 T = TypeVar("T")
 TOKENS = ("j", "u", "l")
 DIMENSIONS = {"a": "d", "b": "d", "c": "d", "x": "e", "y": "e"}
@@ -17,23 +19,25 @@ DIMENSIONS = {"a": "d", "b": "d", "c": "d", "x": "e", "y": "e"}
 INPUTS = {
     "q": "nd", "k": "nd", "r": "nd", "v": "ne", "z": "ne", "A": "n", "B": "n", "M": "nde",
     "W": "dd", "E": "de", "w": "d", "s": "",
-    "g": "n", "G": "nd", "p": "n", "P": "nd", "gamma": "", "rate": "d",
+    "g": "n", "G": "nd", "p": "n", "P": "nd", "gamma": "", "rate": "d", "seg": "n",
 }  # fmt: skip
 FACTORS = ("q", "k", "r", "v", "z", "A", "B", "q", "k", "v", "M", "W", "E", "w", "s")
 
 
 def programs() -> st.SearchStrategy[str]:
-    """The text of a program; nearly all are in the language."""
-    return st.randoms(use_true_random=False).map(write_program)
+    """The text of a program; nearly all are in the language. None with windows, softmax and folds: of those
+    `python -m tests.fuzz` writes more than fit a test."""
+    return st.randoms(use_true_random=False).map(lambda random: write_program(random, streamed=False))
 
 
-def write_program(random: Random) -> str:
-    """A program of one or two outputs and up to two intermediates."""
-    writer = Writer(random)
+def write_program(random: Random, streamed: bool = True) -> str:
+    """A program of one or two outputs and up to two intermediates; `streamed`: also with windows and pairs
+    that are not separable."""
+    writer = Writer(random, streamed)
     if writer.chance(15):
         writer.heads = {name for name in INPUTS if writer.chance(50)}
         writer.head = "m"
-    for name in ("m1", "m2")[: writer.one(0, 0, 0, 1, 1, 2)]:
+    for name in ("m1", "m2")[: writer.one(0, 0, 1, 1, 1, 2)]:
         writer.intermediate(name)
     outputs = [writer.output(name) for name in ("out", "more")[: writer.one(1, 1, 1, 2)]]
     inputs = [f"{t}[{', '.join([*(['h'] if t in writer.heads else []), *INPUTS[t]])}]" for t in writer.used]
@@ -46,6 +50,7 @@ class Writer:
     """Writes one program: the tensors it has read so far, and the equations."""
 
     random: Random
+    streamed: bool = True
     heads: set[str] = field(default_factory=set)  # tensors that have the head axis
     head: str = ""  # the letter of the head axis, if the program has one
     used: dict[str, None] = field(default_factory=dict)
@@ -68,7 +73,9 @@ class Writer:
         """A read of an input or an intermediate, with its head axis if it has one."""
         if name not in self.made:
             self.used[name] = None
-        inside = ", ".join([*([self.head] if name in self.heads else []), *letters])
+        shift, letters = (letters[:2], letters[2:]) if letters[:1] in ("-", "+") else ("", letters)
+        own = [f"{letters[0]} {shift[0]} {shift[1]}", *letters[1:]] if shift else letters
+        inside = ", ".join([*([self.head] if name in self.heads else []), *own])
         return f"{name}[{inside}]" if inside or self.chance(50) else name
 
     def letters(self, axes: str, tokens: Sequence[str], features: Sequence[str]) -> str | None:
@@ -79,7 +86,11 @@ class Writer:
             if not pool:
                 return None
             found += self.one(*pool)
-        return found
+        return self.shifted(found, axes) if self.chance(4) else found
+
+    def shifted(self, letters: str, axes: str) -> str:
+        """The letters with the token of another row: a few rows earlier, rarely later."""
+        return letters if axes.count("n") != 1 else self.one("-1", "-1", "-2", "-3", "+1") + letters
 
     def factor(self, tokens: Sequence[str], features: Sequence[str]) -> str:
         """A tensor at one token (or of features alone), perhaps under a function."""
@@ -102,12 +113,20 @@ class Writer:
         """A polynomial of a score, or a score that cannot be taken apart."""
         early, late = self.one(*tokens), self.one(*tokens)
         score = f"sum[o]({self.read('q', f'{late}o')} * {self.read('k', f'{early}o')})"
-        return self.one(f"(1 + {score})", f"{score} ** 2", f"(1 + {score} / 2) ** 2", f"relu({score})")
+        polynomials = (
+            f"(1 + {score})", f"{score} ** 2", f"(1 + {score} / 2) ** 2", f"{score} ** 3",
+            f"(1 + {score} + {score} ** 2 / 2)",
+        )  # fmt: skip
+        return self.one(*polynomials, *((f"relu({score})", f"exp({score} / 4)") if self.streamed else ()))
 
     # -- relations -------------------------------------------------------------------------------------
 
     def order(self, early: str, late: str) -> str:
-        """early before late, in one of the spellings."""
+        """early before late, in one of the spellings; sometimes in a window, or in one segment."""
+        if self.chance(8) and self.streamed:
+            return window(self, early, late)
+        if self.chance(8):
+            return f"{early} {self.one('<=', '<')} {late}, {segment(self, early, late)}"
         return self.one(
             f"{early} <= {late}", f"{early} < {late}", f"{late} >= {early}", f"{late} > {early}",
             f"{early} <= {late}", f"{early} <= {late} - 1", f"{early} - {late} < 0", f"{early} < {late} + 1",
@@ -189,8 +208,10 @@ class Writer:
     # -- equations ---------------------------------------------------------------------------------------
 
     def intermediate(self, name: str) -> None:
-        """A tensor for later equations: a pair, a state, a stage or a feature map."""
-        kind = self.one("stage", "pair", "decay", "map", "state", "gated pair")
+        """A tensor for later equations: a pair, a state, a stage, a feature map, or what refers to itself."""
+        kinds = ["stage", "pair", "decay", "map", "state", "gated pair"]
+        kinds += ["softmax", "fold"] * self.streamed
+        kind = self.one(*kinds, *(["self", "self", "recurrence"] if not self.head else []))
         score = f"{self.read('q', 'ia')} * {self.read('k', 'ja')}"
         if kind == "pair":
             self.define(name, "ij", "nn", self.one(score, score, f"1 + {score}"))
@@ -198,6 +219,15 @@ class Writer:
             self.define(name, "ij", "nn", self.decay("j", "i", ()))
         elif kind == "gated pair":
             self.define(name, "ij", "nn", f"{self.decay('j', 'i', ())} * {score}")
+        elif kind == "softmax":
+            self.define(name, "ij", "nn", softmax(self))
+        elif kind == "fold":
+            self.define(name, "i", "n", fold(self))
+        elif kind == "self":
+            self.define(name, "ix", "ne", self_reference(self, name))
+        elif kind == "recurrence":
+            left = self.one("ix", "iax", "ia")
+            self.define(name, left, {"x": "ne", "a": "nd"}.get(left[1:], "nde"), recurrence(self, name, left))
         elif kind == "map":
             plus = self.one("1", self.read("w", "a"))
             self.define(name, "ia", "nd", f"elu({self.read('q', 'ia')}) + {plus}")
