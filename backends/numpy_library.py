@@ -128,6 +128,18 @@ class NumPy:
     def subscript(self, marks: Sequence[str]) -> str:
         return f"np.s_[{', '.join(marks)}]"
 
+    def first(self, op: str) -> str:
+        return FOLDS[op][1]
+
+    def begin(self, shape: str, op: str) -> str:
+        return f"_begin({shape}, {FOLDS[op][1]}, compute)"
+
+    def raised(self, op: str, running: str, addend: str) -> str:
+        return f"np.{op}imum({running}, {addend}, out={running})"
+
+    def nowhere(self, mask: str) -> str:
+        return f"not {mask}.any()"
+
     def sum_into(self, left: str, right: str, target: str) -> str | None:
         return f"np.add({left}, {right}, out={target})"
 

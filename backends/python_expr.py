@@ -126,7 +126,7 @@ class ExprPrinter:
                 mask = self.condition(condition, axes)
                 return f"({mask})" if given else self.library.indicator(mask, is_plain(condition))
             case Where(condition=condition, then=then, otherwise=otherwise):
-                if lazy(node):
+                if lazy(node) or (is_plain(node) and not self.library.typed_sizes):
                     test = bare(self.condition(condition, axes))
                     return f"({inner(then)} if {test} else {inner(otherwise)})"
                 mask = self.condition(condition, axes)

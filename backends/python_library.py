@@ -98,5 +98,17 @@ class Library(Protocol):
     def subscript(self, marks: Sequence[str]) -> str:
         """A subscript as a value: marks are ':', 'None', '...' and slices of numbers."""
 
+    def first(self, op: str) -> str:
+        """What a reduction starts from."""
+
+    def begin(self, shape: str, op: str) -> str:
+        """A running value of a reduction, before the first block."""
+
+    def raised(self, op: str, running: str, addend: str) -> str:
+        """A statement: a running maximum or minimum takes up an addend."""
+
+    def nowhere(self, mask: str) -> str:
+        """Whether a mask holds nowhere; false where that is not worth asking."""
+
     def sum_into(self, left: str, right: str, target: str) -> str | None:
         """A statement that writes a sum to a place in another array, if that is one operation."""

@@ -29,8 +29,6 @@ from tensorc.plan import (
 )
 from tensorc.plan_io import step_inputs, step_outputs
 
-START = {"sum": "0", "prod": "1", "max": "-np.inf", "min": "np.inf"}
-
 
 class StreamPrinter(BasePrinter):
     """Prints `Stream` steps and what stands in them."""
@@ -136,7 +134,7 @@ class StreamPrinter(BasePrinter):
             made = Made(self.names.value(running.ref.value, name), inputs, False, name)
             self.made[running.ref.value] = made
             shape = tuple_text([*self.lead_of(inputs, None), *map(self._length, running.ref.axes)])
-            self.line(f"{made.name} = _begin({shape}, {START[running.op]}, compute)")
+            self.line(f"{made.name} = {self.library.begin(shape, running.op)}")
         outer, depth = self.running, self.depth
         self.spans = {}
         for columns in step.columns:
@@ -269,7 +267,7 @@ class StreamPrinter(BasePrinter):
         self.line(f"{made.name} = {text}")
         if step.out.value == self.skipping and self.spans:
             known = "" if step.always is None else f"{made.name} is not None and "
-            self.line(f"if {known}not {made.name}.any():")
+            self.line(f"if {known}{self.library.nowhere(made.name)}:")
             self.line("    continue")
 
     def _guard(self, step: Guard) -> None:
@@ -279,7 +277,7 @@ class StreamPrinter(BasePrinter):
         own = last_use and self._holds(source, [self.made[step.mask.value]])
         mask = self._aligned_mask(step.mask, step.source.axes)
         made = self._new(step.out, [step.source, step.mask])
-        self.line(f"{made.name} = _guard({source.name}, {mask}, {START[step.op]}, {own})")
+        self.line(f"{made.name} = _guard({source.name}, {mask}, {self.library.first(step.op)}, {own})")
         made.own = True if own else made.own
 
     def _aligned_mask(self, mask: Ref | None, axes: Sequence[str]) -> str:
@@ -323,7 +321,7 @@ class StreamPrinter(BasePrinter):
         if step.op in ("sum", "prod"):
             self.line(f"{running} {'+' if step.op == 'sum' else '*'}= {addend}")
         else:
-            self.line(f"np.{step.op}imum({running}, {addend}, out={running})")
+            self.line(self.library.raised(step.op, running, addend))
 
     def _logsum(self, step: LogSum) -> None:
         for ref in (step.top, step.total):

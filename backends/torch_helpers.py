@@ -265,6 +265,26 @@ def _triangular(matrix, right, columns):
     return out if columns == 1 else out.reshape(*out.shape[:-1], *wide)
 
 
+def _system(blocks, rights, columns):
+    """The unknowns of unknown[a] = right[a] + sum of blocks[a][b] @ unknown[b] over b, each block strictly
+    lower triangular or None: one triangular system, the unknowns of a row side by side."""
+    count = len(rights)
+    known = [block for row in blocks for block in row if block is not None]
+    zero = torch.zeros_like(known[0])
+    flat = [zero if block is None else block for row in blocks for block in row]
+    flat = torch.broadcast_tensors(*flat)
+    lines = [torch.stack(flat[a * count : a * count + count], -1) for a in range(count)]
+    matrix = torch.stack(lines, -3)
+    matrix = matrix.reshape(*matrix.shape[:-4], count * matrix.shape[-4], count * matrix.shape[-2])
+    joint = torch.stack(torch.broadcast_tensors(*rights), -columns - 1)
+    lead = joint.dim() - columns - 2
+    rows = joint.shape[lead]
+    joint = joint.reshape(*joint.shape[:lead], rows * count, *joint.shape[lead + 2 :])
+    found = _triangular(matrix, joint, columns)
+    found = found.reshape(*found.shape[: found.dim() - columns - 1], rows, count, *joint.shape[lead + 1 :])
+    return found.unbind(-columns - 1)
+
+
 def _scan(x, gate, state, axis):
     """The state after each position along `axis` (negative): gate[t] · before + x[t], by doubling."""
     length, first = x.shape[axis], state.unsqueeze(axis)
@@ -285,6 +305,80 @@ def _earlier(states, state, axis):
     """The states before each position along `axis` (negative): that of the chunk's start first."""
     first = state.unsqueeze(axis).expand_as(states.narrow(axis, 0, 1))
     return torch.cat([first, states.narrow(axis, 0, states.shape[axis] - 1)], axis)
+
+
+def _sealed(buffer, length, axis):
+    """The first rows of a buffer along an axis, as a cache with the right to the space behind them: `room`
+    gives the buffer for their number; whoever takes it out may write there, all others must copy."""
+    cache = buffer.narrow(axis, 0, length)
+    cache.room = {length: buffer}
+    return cache
+
+
+def _room(cache, length, shape, axis, dtype, device):
+    """A buffer of a shape that starts with the rows of a cache (there are none if it is None): its own, if
+    there is space behind them that nobody took, else a copy."""
+    buffer = getattr(cache, "room", {}).pop(length, None)  # one step, also between threads
+    if buffer is None or buffer.shape[axis] < shape[axis] or buffer.dtype != dtype:
+        buffer = torch.empty(shape, dtype=dtype, device=device)
+        if cache is not None:
+            buffer.narrow(axis, 0, length).copy_(cache)
+    return buffer
+
+
+def _append(cache, row, axis):
+    """A cache with one row more, along an axis. The space doubles when it is used up; the old cache stays
+    as it is."""
+    length = cache.shape[axis]
+    buffer = getattr(cache, "room", {}).get(length)
+    shape = list(cache.shape)
+    shape[axis] = length + 1 if buffer is not None and buffer.shape[axis] > length else max(16, 2 * length)
+    buffer = _room(cache, length, shape, axis, cache.dtype, cache.device)
+    buffer.select(axis, length).copy_(row)
+    return _sealed(buffer, length + 1, axis)
+
+
+def _extended(cache, rows, axis):
+    """A cache and the rows after it, along an axis, as a new tensor."""
+    shape = list(cache.shape)
+    shape[axis] = rows.shape[axis]
+    return torch.cat([cache, rows.to(cache.dtype).expand(shape)], axis)
+
+
+def _nowhere(mask):
+    """Whether a mask holds nowhere, if that may be asked."""
+    return _known(mask) and not mask.any()
+
+
+def _guard(x, mask, start, own):
+    """x where the mask holds (None: everywhere), else the start of a reduction."""
+    return x if mask is None else torch.where(mask, x, start)
+
+
+def _finite(top):
+    """The largest scores of rows, 0 where there are none."""
+    return torch.where(top.isfinite(), top, 0)
+
+
+def _weights(scores, mask, top, axis, own):
+    """exp(score - top), 0 where not mask."""
+    top = _finite(top)
+    for place in sorted((axis,) if isinstance(axis, int) else axis, reverse=True):
+        top = top.unsqueeze(place)
+    return (_guard(scores, mask, -math.inf, own) - top).exp_()
+
+
+def _weigh(scores, mask, top, axis, own):
+    """The weights exp(score - top) of a block, `top` first raised to its scores; what was weighed before is
+    to be multiplied by; and that top. A row without scores has the top -inf and weights 0."""
+    scores = _guard(scores, mask, -math.inf, own)
+    raised = torch.maximum(top, scores.amax(axis))
+    return _weights(scores, None, raised, axis, own), torch.exp(top - _finite(raised)), raised
+
+
+def _logsum(top, total):
+    """top + log(total); -inf of nothing."""
+    return torch.log(total) + _finite(top)
 
 
 def _softplus(x):

@@ -29,6 +29,7 @@ FUNCTIONS = {
     "maximum": "torch.maximum({0}, {1})",
     "minimum": "torch.minimum({0}, {1})",
 }
+STARTS = {"sum": "0.0", "prod": "1.0", "max": "-math.inf", "min": "math.inf"}
 BOUNDS = {"maximum": "min", "minimum": "max"}  # of torch.clamp
 
 
@@ -136,6 +137,18 @@ class Torch:
     def subscript(self, marks: Sequence[str]) -> str:
         words = {":": "_ALL", "-1:": "_LAST"}
         return f"({', '.join(words.get(mark, mark) for mark in marks)})"
+
+    def first(self, op: str) -> str:
+        return STARTS[op]
+
+    def begin(self, shape: str, op: str) -> str:
+        return f"torch.full({shape}, {STARTS[op]}, dtype=compute, device=device)"
+
+    def raised(self, op: str, running: str, addend: str) -> str:
+        return f"{running} = torch.{op}imum({running}, {addend})"
+
+    def nowhere(self, mask: str) -> str:
+        return f"_nowhere({mask})"
 
     def sum_into(self, left: str, right: str, target: str) -> str | None:
         return None  # `out=` takes no other dtype, and autograd does not follow it

@@ -12,11 +12,12 @@ from tensorc.backends.python_signature import HeadWriter
 from tensorc.backends.python_token import TokenWriter
 from tensorc.backends.torch_fusion import masks_of
 from tensorc.backends.torch_steps import TorchPrinter
+from tensorc.backends.torch_streams import TorchCaches
 from tensorc.ir import Extent, Program
-from tensorc.plan import ROW, Keep, Load, Loop, Plan, Tile
+from tensorc.plan import ROW, Keep, Load, Loop, Plan, State, Stream, Tile
 
 
-class TorchHead(HeadWriter):
+class TorchHead(TorchCaches, HeadWriter):
     """The head of a function: the device beside dtypes and the batch shape."""
 
     printer: TorchPrinter
@@ -57,14 +58,23 @@ class TorchTokens(TorchHead, TokenWriter):
 
     def recurrent(self) -> list[str]:
         self._shapes: dict[str, str] = {}
+        self.without = self.plan.time
         return super().recurrent()
+
+    def _sequence(self, keywords: list[str]) -> None:
+        self.without = None
+        super()._sequence(keywords)
+
+    def _zeros(self, loop: Loop) -> str:
+        return self.empty_states(loop)
 
 
 class TorchSequences(TorchHead, SequenceWriter):
     """`SequenceWriter` for PyTorch: one batch axis in the chunkwise form."""
 
     def __init__(self, program: Program, plan: Plan, library: Library, batch: Batch = ANY) -> None:
-        flat = plan.form == "chunkwise"
+        streams = any(isinstance(s, Stream) for loop in plan.loops for s in loop.body)
+        flat = plan.form == "chunkwise" and not streams and not any(s.grows for s in plan.states)
         super().__init__(program, plan, library, replace(batch, none=False) if flat else batch)
         self.printer.flat = flat
         if flat:
@@ -81,7 +91,27 @@ class TorchSequences(TorchHead, SequenceWriter):
                 if declaration.name not in self.printer.free:
                     self.line(f"{name} = _flat({name}, batch, count, {rank})")
 
+    def _options(self) -> list[str]:
+        streams = any(isinstance(s, Stream) for loop in self.plan.loops for s in loop.body)
+        return [f"block={self.plan.block}"] if streams else []
+
+    def _states(self, loop: Loop, number: int) -> None:
+        assert self.plan.time is not None
+        self.caches(loop, number, self._streams(), self.printer.size(self.plan.time))
+        for k, state in enumerate(loop.states):
+            if not state.grows:
+                super()._states(replace(loop, states=(state,)), number + k)
+
+    def _returned(self, state: State) -> str:
+        name = self.names.value(state.name)
+        if not state.grows or not self.library.in_place:
+            return name
+        assert self.plan.time is not None
+        return f"_sealed({name}, position + {self.printer.size(self.plan.time)}, {-len(state.axes)})"
+
     def _given_state(self, number: int, shape: str) -> str:
+        if not self.printer.flat:
+            return f"_state(state and state[{number}], {shape}, compute, device)"
         whole = shape.replace("count", "*batch", 1)
         return f"_state(state and state[{number}], {whole}, compute, device).reshape({shape})"
 

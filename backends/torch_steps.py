@@ -14,12 +14,13 @@ from tensorc.backends.python_base import Made
 from tensorc.backends.python_source import helper_texts
 from tensorc.backends.python_steps import StepPrinter
 from tensorc.backends.torch_fusion import AddProduct, fused, makes, masks_of, matrix_axes, reads
+from tensorc.backends.torch_streams import TorchStreams
 from tensorc.errors import BackendError
 from tensorc.plan import HERE, ROW, Fill, Keep, Ref, Step, Tile, Update
 from tensorc.plan_io import step_inputs
 
 
-class TorchPrinter(StepPrinter):
+class TorchPrinter(TorchStreams, StepPrinter):
     """Prints the steps of one plan."""
 
     flat = False
@@ -35,7 +36,7 @@ class TorchPrinter(StepPrinter):
                 self.made[step.out.value] = Made("", frozenset(), False, None)
         kept = {ref.value for _, ref in self.plan.outputs} | {r.value for s in later for r in step_inputs(s)}
         shown = [s for s in steps if not (isinstance(s, Tile) and s.out.value in self.masks)]
-        super().block(fused(shown, kept) if self.flat else shown, later)
+        StepPrinter.block(self, fused(shown, kept) if self.flat else shown, later)
 
     def reads(self, step: Step) -> list[Ref]:
         return reads(step)
@@ -45,7 +46,7 @@ class TorchPrinter(StepPrinter):
 
     def print(self, step: Step) -> None:
         at = len(self.lines)
-        super().print(step)
+        StepPrinter.print(self, step)
         unknown = _unknown("\n".join(self.lines[at:]))
         if unknown:
             raise BackendError(

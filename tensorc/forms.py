@@ -24,7 +24,7 @@ from tensorc.passes.pipeline import (
     recurrent_plan,
     stage_graph,
 )
-from tensorc.plan import Plan, Select, Stream
+from tensorc.plan import Plan
 from tensorc.prepared import with_keywords
 from tensorc.runtime import load
 
@@ -121,9 +121,6 @@ class Forms:
         key = (form, self._features(sizes))
         if key not in self._plans:
             found = self._build(form, dict(sizes) | dict(key[1]))
-            if isinstance(found, Plan) and self.printer is not numpy_source and has_streams(found):
-                reason = "pairs of tokens that are not separable are streamed by the numpy backend alone"
-                found = NotLinear(reason, "use form='parallel', or backend='numpy'", None)
             self._plans[key] = found
         return self._plans[key]
 
@@ -217,12 +214,6 @@ class Forms:
             self._functions[key] = (functions, plan, names)
         functions, plan, names = self._functions[key]
         return functions, plan, {keyword: sizes[name] for name, keyword in names.items()}
-
-
-def has_streams(plan: Plan) -> bool:
-    """Whether a plan goes through columns: block by block, or in a cache."""
-    steps = [s for loop in plan.loops for s in loop.body]
-    return any(s.grows for s in plan.states) or any(isinstance(s, Stream | Select) for s in steps)
 
 
 def _has_polynomials(program: Program) -> bool:

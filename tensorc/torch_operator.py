@@ -207,7 +207,7 @@ class TorchOperator(Operator):
         grad = recorded([*tensors, *(() if state is None else state.tensors)])
         batch = replace(self._batch(bound, True), overwrite=not grad)
         functions, plan, extra = self.forms.token_functions(bound.sizes, batch)
-        layout = self._layout(plan, bound, compute)
+        layout = self._layout(plan, bound, compute, token=True)
         compared = compared_inputs(self.program)
         casts = tuple(
             compute if t.dtype != compute and n not in compared else None for n, t in bound.arrays.items()
@@ -226,9 +226,10 @@ class TorchOperator(Operator):
             self._tokens[key] = token
         return token, token.prepare(tensors)
 
-    def _layout(self, plan: Plan, bound: Bound, compute: torch.dtype) -> Layout:
+    def _layout(self, plan: Plan, bound: Bound, compute: torch.dtype, token: bool = False) -> Layout:
         """The layout of the states; the same object each time, so that steps compare no contents."""
-        layout = replace(state_layout(self.program, plan, bound), dtype=str(compute).removeprefix("torch."))
+        layout = state_layout(self.program, plan, bound, token)
+        layout = replace(layout, dtype=str(compute).removeprefix("torch."))
         return self._layouts.setdefault(layout, layout)
 
     # -- inputs ----------------------------------------------------------------------------------------

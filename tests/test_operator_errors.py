@@ -240,13 +240,8 @@ FORMS: dict[str, Case] = {
 BACKENDS: dict[str, Case] = {
     "unknown": (
         BackendError,
-        "No backend 'jax'. There are numpy, reference.",
+        "No backend 'jax'. There are numpy, torch, reference.",
         lambda: compiled(LINEAR, backend="jax"),
-    ),
-    "torch": (
-        BackendError,
-        "torch backend is not part of this version",
-        lambda: compiled(LINEAR, backend="torch"),
     ),
     "triton": (
         BackendError,
