@@ -101,9 +101,10 @@ class ValueBuilder:
     def _shift(self, read: Read, axis: int, lag: int | str, why: Why) -> Ref:
         parts = tuple(Index(TOKEN) if k == axis else s for k, s in enumerate(read.subscripts))
         source = self.value(replace(read, subscripts=parts), why)
-        key = ("shift", source, lag)  # of a label, with its sign
+        key = ("shift", source.value, source.axes.index(TOKEN), lag)  # of a label, with its sign
         if key in self.known:
-            return self.known[key]
+            counted = (lag.removeprefix("+"),) if isinstance(lag, str) else ()
+            return Ref(self.known[key].value, (*source.axes, *counted))
         reverse = lag.startswith("+") if isinstance(lag, str) else lag < 0
         lag = lag.removeprefix("+") if isinstance(lag, str) else lag
         depth = Extent(abs(lag)) if isinstance(lag, int) else self.graph.extents[lag]
