@@ -39,3 +39,4 @@ $(READY): pyproject.toml constraints.txt
 
 $(TORCH): $(READY) constraints.txt  # without it, the tests of the torch backend are skipped
 	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[torch]" && touch $@
+	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[integrations]"
