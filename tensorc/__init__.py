@@ -36,6 +36,8 @@ __all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "nn":  # the one part that needs torch to import
+        return import_module("tensorc.nn")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'tensorc' has no attribute {name!r}")
     value = getattr(import_module(_PUBLIC[name]), name)
