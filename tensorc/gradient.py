@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,44 @@ def grad(source: str | Path | Program | Jit, *, name: str | None = None) -> Prog
     from tensorc.passes.differentiate import differentiate
 
     return differentiate(program_of(source, name))
+
+
+def with_state(
+    source: str | Path | Program | Jit,
+    *,
+    name: str | None = None,
+    time: str | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> Program:
+    """A program with its states as tensors: `state_1`, ... in, `next_state_1`, ... out.
+
+    The states are those of `prefill` and `step` of the compiled program, in the order of `State.tensors`,
+    without its batch axes. Its gradient carries on what truncated backpropagation through time needs: given
+    `grad_next_state_1`, it returns `grad_state_1`. `name` and `time` as in `tensorc.compile`;
+    `sizes` are those of the calls, where the order of the states depends on them.
+
+    Raises `FormError` for a program without a recurrent form, with a state that grows with the tokens or is
+    packed, or with positions as numbers.
+
+    >>> from tensorc.gradient import grad, with_state
+    >>> program = with_state("def f(x[n]) -> y[n]:  y[i] = sum[j <= i](0.5 ** (i - j) * x[j])")
+    >>> [t.name for t in program.inputs], [t.name for t in program.outputs]
+    (['x', 'state_1'], ['y', 'next_state_1'])
+    >>> [t.name for t in grad(program).outputs]
+    ['grad_x', 'grad_state_1']
+    """
+    from tensorc.compiler import compile
+    from tensorc.errors import FormError
+    from tensorc.passes.linear import NotLinear
+    from tensorc.passes.pipeline import Log, recurrent_plan, stage_graph
+    from tensorc.passes.with_state import with_state as written
+
+    operator = compile(source, name=name, time=time, form="recurrent")
+    program, axis, sizes = operator.program, operator.time, operator.forms.example_sizes(sizes or {})
+    assert axis is not None
+    graph = stage_graph(program, axis, sizes, Log())
+    try:
+        states = recurrent_plan(program, graph, axis, sizes).states
+        return written(program, graph, axis, [s.name for s in states])
+    except NotLinear as problem:
+        raise FormError(f"{program.name} with its states: {problem.reason}; {problem.change}.") from None
