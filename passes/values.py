@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tensorc.ir import Expr, Extent, Index, Node, Read, free_indices, rebuild, substitute, walk
 from tensorc.passes.affine import lag_of
+from tensorc.passes.chains import NoScan
 from tensorc.passes.order import Ordered
 from tensorc.passes.records import Log, Rewrite
 from tensorc.passes.relation import TOKEN, Gate
@@ -101,6 +102,9 @@ class ValueBuilder:
     def _shift(self, read: Read, axis: int, lag: int | str, why: Why) -> Ref:
         parts = tuple(Index(TOKEN) if k == axis else s for k, s in enumerate(read.subscripts))
         source = self.value(replace(read, subscripts=parts), why)
+        if str(lag).removeprefix("+") in source.axes:
+            reason = f"{lag} counts tokens and is an axis of what is read".removeprefix("+")
+            raise NoScan(reason, "read the axis under another index in an equation before")
         key = ("shift", source.value, source.axes.index(TOKEN), lag)  # of a label, with its sign
         if key in self.known:
             counted = (lag.removeprefix("+"),) if isinstance(lag, str) else ()
