@@ -128,6 +128,8 @@ class StreamPrinter(BasePrinter):
         depends = self._depends(step)
         for running in step.running:
             inputs = frozenset(depends[running.ref.value]) & set(self.plan.inputs)
+            if depends[running.ref.value] & {kept.value for kept in self.plan.kept}:
+                inputs = frozenset(self.plan.inputs)  # what is kept has all batch axes
             name = {"max": "top", "min": "least", "prod": "product"}.get(running.op, "total")
             if len(running.ref.axes) > 1 and running.op == "sum" and running is step.running[-1]:
                 name = "summed"

@@ -209,11 +209,7 @@ class FoldBuilder(PairBuilder):
         elif op == "logsumexp":
             weights, factors = Weights(factors[0], domain), ()
         every = tuple(dict.fromkeys([*(weights.domain if weights else ()), *conjuncts(domain)]))
-        lags = [lag(every, row, c.name) for c in columns]
-        known = [n for n in lags if n is not None]
-        least = min(known) if len(known) == len(lags) else None
-        if any(c.extent != self.time for c in columns):
-            least = None
+        least = self._least_lag(every, row, columns)
         names = {row: TOKEN}
         for k, bind in enumerate(columns):
             names[bind.name] = _label(bind.extent if least is None else None, k)
@@ -235,6 +231,23 @@ class FoldBuilder(PairBuilder):
             what = "a block at a time" if least is None else "a block at a time; token by token, from a cache"
             self.stages._did("fold", f"{op} over pairs of tokens, {what}")
         return self.stages.known[key]
+
+    def _least_lag(self, domain: Sequence[Cond], row: str, columns: Sequence[Bind]) -> int | None:
+        """How far before the row all columns are at least, through other columns too; None if one may be
+        later, or is of another axis."""
+        if any(c.extent != self.time for c in columns):
+            return None
+        known = {row: 0}
+        for _ in columns:
+            for column in columns:
+                found = [
+                    known[other] + step
+                    for other in known
+                    if other != column.name and (step := lag(domain, other, column.name)) is not None
+                ]
+                if found:
+                    known[column.name] = max(found)
+        return min(known[c.name] for c in columns) if len(known) > len(columns) else None
 
     def _flat(self, factors: Iterable[Expr]) -> tuple[Expr, ...]:
         """The factors of a product, those of pairs that are products among them."""
@@ -306,9 +319,7 @@ class FoldBuilder(PairBuilder):
         out: frozenset[str],
         why: Why,
     ) -> Ref:
-        known = lag(domain, row, columns[0].name) if len(columns) == 1 else None
-        if any(c.extent != self.time for c in columns):
-            known = None
+        known = self._least_lag(domain, row, columns)
         names = {row: TOKEN} | {
             b.name: _label(b.extent if known is None else None, k) for k, b in enumerate(columns)
         }

@@ -122,6 +122,8 @@ class Notation:
 
     def label(self, label: str) -> str:
         """A label as a letter."""
+        if "." in label:  # a feature of an input in a cache
+            return str(dict(self.plan.extents)[label])
         return self.letters.get(label) or (self._column(label) if label.startswith("@") else label)
 
     def _column(self, label: str) -> str:
