@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,8 @@ def _backends(operator: Operator, backends: Sequence[str] | str | None) -> tuple
             raise BackendError(f"The {name} backend is not part of this version. {there_are}")
         if name not in BACKENDS:
             raise BackendError(f"No backend {name!r}. {there_are}")
+        if name == "torch" and find_spec("torch") is None:
+            raise BackendError('PyTorch is not installed. Install it with: pip install "tensorc[torch]".')
     return names
 
 
@@ -198,13 +201,13 @@ class _Verification:
 
     def sources(self) -> None:
         """The generated source of every case, where a requested backend has one."""
-        if "numpy" not in self.backends:
+        pairs = [(kind(self.operator), kind(self.operator, known=False)) for kind in self._kinds()]
+        if not pairs:
             return
-        known, any_ = Sources(self.operator), Sources(self.operator, known=False)
         for number, trial in enumerate(self.trials):
-            runs = [(known, _DOUBLE)]
+            runs = [(known, _DOUBLE) for known, _ in pairs]
             if trial.batched or number == 0:
-                runs += [(any_, _DOUBLE), (known, _SINGLE)]
+                runs += [run for known, any_ in pairs for run in ((any_, _DOUBLE), (known, _SINGLE))]
             for sources, dtype in runs:
                 if self.clock.over():
                     self._left_out(SOURCE, trial)
@@ -213,6 +216,15 @@ class _Verification:
         for case in self.cases:
             if not self.source[case.name]:
                 self._left_out(f"{SOURCE} of the form", case.name)
+
+    def _kinds(self) -> list[type[Sources]]:
+        """The kinds of source to run."""
+        kinds = [Sources] if "numpy" in self.backends else []
+        if "torch" in self.backends:
+            from tensorc.verify_torch import TorchSources
+
+            kinds.append(TorchSources)
+        return kinds
 
     def _source_trial(self, sources: Sources, trial: Trial, dtype: np.dtype[Any]) -> None:
         try:

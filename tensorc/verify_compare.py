@@ -131,10 +131,12 @@ def _gold(operator: Operator, bound: Bound) -> tuple[dict[str, Array], str]:
 
 def _outputs(operator: Operator, form: str, bound: Bound) -> tuple[Array, ...]:
     """All outputs in one form."""
-    own = Operator(operator.program, backend="numpy", form=form, time=operator.time, sizes=operator.sizes)
+    backend = "torch" if operator.backend == "torch" else "numpy"
+    kind = type(operator) if backend == "torch" else Operator
+    own = kind(operator.program, backend=backend, form=form, time=operator.time, sizes=operator.sizes)
     own.forms = operator.forms
     result = own(*bound.arrays.values())
-    return result if isinstance(result, tuple) else (result,)
+    return tuple(map(np.asarray, result if isinstance(result, tuple) else (result,)))
 
 
 def _double(array: Any) -> Array:

@@ -56,7 +56,7 @@ class Sources:
         takes = inspect.signature(function).parameters
         keywords = {k: v for k, v in options.items() if k in takes and v is not None}
         keywords |= {keyword: sizes[name] for name, keyword in self._names.items()}
-        result = function(*(hostile(inputs[d.name]) for d in self.program.inputs), **keywords)
+        result = function(*(self._argument(inputs[d.name]) for d in self.program.inputs), **keywords)
         outputs, states = (result, ()) if plan.form == "parallel" else result
         return dict(zip((d.name for d in self.program.outputs), outputs, strict=True)), tuple(states)
 
@@ -75,12 +75,22 @@ class Sources:
             bound = bind(self.program, [inputs[d.name] for d in self.program.inputs], sizes=sizes)
             batch = _known(self.program, bound)
         if (plan, batch) not in self._functions:
-            text = numpy_source(self.program, plan, batch)
+            text = self._print(plan, batch)
             namespace: dict[str, Any] = {"__name__": "tensorc_verified"}
             exec(compile(text, f"<{self.program.name}, {plan.form}>", "exec"), namespace)
-            namespace["np"] = Poisoned()
+            self._poison(namespace)
             self._functions[plan, batch] = namespace[Names(self.program).function]
         return self._functions[plan, batch]
+
+    def _argument(self, array: Any) -> Any:
+        """An input as the source gets it."""
+        return hostile(array)
+
+    def _print(self, plan: Plan, batch: Batch) -> str:
+        return numpy_source(self.program, plan, batch)
+
+    def _poison(self, namespace: dict[str, Any]) -> None:
+        namespace["np"] = Poisoned()
 
 
 def _known(program: Program, bound: Bound) -> Batch:

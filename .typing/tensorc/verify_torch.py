@@ -1,0 +1,1 @@
+../../tensorc/verify_torch.py
