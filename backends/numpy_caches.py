@@ -15,6 +15,8 @@ from tensorc.plan import Loop, State, Stream
 class NumpyPrinter(StreamPrinter, StepPrinter):
     """Prints every kind of step for NumPy."""
 
+    rings = True
+
     def block(self, *arguments, **keywords):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN201
         """Print steps, each kind by its own method."""
         return StepPrinter.block(self, *arguments, **keywords)
@@ -44,6 +46,9 @@ class NumpySequence(SequenceWriter, CacheWriter):
 
     def _states(self, loop: Loop, number: int) -> None:
         plain = tuple(s for s in loop.states if not s.grows)
+        if self.printer.ring is not None:
+            self.line(f"held = min(position, {self.printer.ring})")
+            self.line("gone = position - held")
         for k, state in enumerate(loop.states):
             if not state.grows:
                 continue
@@ -53,6 +58,8 @@ class NumpySequence(SequenceWriter, CacheWriter):
             given, position = "None", "0"
             if self._streams():
                 given, position = f"state and state[{number + k}]", "position"
+                if self.printer.ring is not None:
+                    position = "held"
             shape, dtype = self.cache_shape(state, f"{position} + {time}"), self.cache_dtype(state)
             self.line(f"{name} = _room({given}, {position}, {shape}, {-len(state.axes)}, {dtype})")
         if plain:
@@ -65,6 +72,9 @@ class NumpySequence(SequenceWriter, CacheWriter):
         if not state.grows:
             return name
         assert self.plan.time is not None
+        if self.printer.ring is not None:
+            time = self.printer.size(self.plan.time)
+            return f"_latest({name}, held + {time}, {self.printer.ring}, {-len(state.axes)})"
         return f"_sealed({name}, position + {self.printer.size(self.plan.time)}, {-len(state.axes)})"
 
     def _options(self) -> list[str]:
@@ -78,6 +88,15 @@ class NumpyToken(TokenWriter, CacheWriter):
     def recurrent(self) -> list[str]:
         self.without = self.plan.time
         return super().recurrent()
+
+    def _before(self) -> None:
+        if self.printer.ring is not None:
+            self.line(f"held = min(position, {self.printer.ring})")
+
+    def _after(self, state: State, text: str) -> str:
+        if state.grows and self.printer.ring is not None:
+            return f"_latest({text}, held + 1, {self.printer.ring}, {-len(state.axes)})"
+        return text
 
     def _sequence(self, keywords: list[str]) -> None:
         self.without = None

@@ -320,6 +320,20 @@ def _room(cache, length, shape, axis, dtype):
     return buffer
 
 
+def _latest(cache, length, most, axis):
+    """Of the first rows of a cache, so many, the last ones, at most `most`. Rows appended to them slide
+    along the space behind the cache, which is bounded; of a longer buffer they are a copy."""
+    if length <= most:
+        return cache if cache.shape[axis] == length else _sealed(cache, length, axis)
+    rows = (..., slice(length - most, length), *(slice(None),) * (-axis - 1))
+    buffer = (getattr(cache, "room", None) or {}).pop(length, None)
+    if buffer is None:
+        return np.array(cache[rows])
+    latest = buffer[rows].view(_Cache)
+    latest.room = {most: buffer[(..., slice(length - most, None), *(slice(None),) * (-axis - 1))]}
+    return latest
+
+
 def _append(cache, row, axis):
     """A cache with one row more, along an axis (negative). The space doubles when it is used up; the old
     cache stays as it is."""

@@ -33,6 +33,8 @@ from tensorc.plan_io import step_inputs, step_outputs
 class StreamPrinter(BasePrinter):
     """Prints `Stream` steps and what stands in them."""
 
+    rings = False  # whether this library's functions give up the rows that no later token reads
+
     def block(self, steps: Sequence[Step], later: Sequence[Step] = ()) -> None:
         """Print steps, each kind by its own method."""
         raise NotImplementedError
@@ -43,12 +45,23 @@ class StreamPrinter(BasePrinter):
             self.made[state.name].inputs = frozenset(state.sources)
         return name
 
+    @property
+    def ring(self) -> str | None:
+        """How many rows the caches hold at most, where they are rings: how many they have is `held`."""
+        if not self.rings or not self.offset:
+            return None
+        found = next((s.reach for s in self.plan.states if s.reach is not None), None)
+        return None if found is None else self.integer(found)
+
     # -- positions and sizes -------------------------------------------------------------------------------
 
     def _position(self, label: str) -> str:
         if label in self.spans:
             return self.spans[label][2]
         if label.startswith((CACHED, PAST)):
+            if self.ring is not None:
+                end = "position + 1" if label.startswith(CACHED) else "position"
+                return self.library.positions(f"position - held, {end}")
             return self.library.positions(self._length(label))
         return super()._position(label)
 
@@ -56,6 +69,8 @@ class StreamPrinter(BasePrinter):
         if label in self.spans:
             left, right, _ = self.spans[label]
             return f"{right} - {left}"
+        if label.startswith((CACHED, PAST)) and self.ring is not None:
+            return "held + 1" if label.startswith(CACHED) else "held"
         if label.startswith(CACHED):
             return "position + 1"
         return "position" if label.startswith(PAST) else super()._length(label)
@@ -71,6 +86,8 @@ class StreamPrinter(BasePrinter):
         if label != ROW and label not in self.spans:
             length = self._length(label)
             whole = length.removesuffix(" + 1") if length.endswith(" + 1") else f"{length} - 1"
+            if self.ring is not None:
+                return "(position - held)" if name == first(label) else f"(position - held + {whole})"
             return "0" if name == first(label) else whole
         if label != ROW:
             left, right, _ = self.spans[label]
@@ -225,7 +242,10 @@ class StreamPrinter(BasePrinter):
             axis = step.out.axes.index(step.label)
             after = ", :" * (len(step.out.axes) - axis - 1)
             made = Made(self.names.value(step.out.value, f"{label}_b"), source.inputs, False, label)
-            self.line(f"{made.name} = {name}[..., {left}:{right}{after}]")
+            gone = ""
+            if self.ring is not None and step.label.startswith(CACHED):
+                gone = " - gone"  # the first token of which the ring has the row
+            self.line(f"{made.name} = {name}[..., {left}{gone}:{right}{gone}{after}]")
         elif step.label.startswith((CACHED, PAST)):
             made = Made(self.names.value(step.out.value, f"{label}_rows"), source.inputs, False, label)
             self.line(f"{made.name} = {self.library.array(name)}")
@@ -251,7 +271,8 @@ class StreamPrinter(BasePrinter):
             rows = align(source, step.rows, (ROW, *features), batched)
             made = Made(state.name, state.inputs, False, state.label)
             after = ", :" * len(features)
-            self.line(f"{state.name}[..., {self.offset}start:{self.offset}stop{after}] = {rows}")
+            offset = self.offset if self.ring is None else "held + "
+            self.line(f"{state.name}[..., {offset}start:{offset}stop{after}] = {rows}")
         self.made[step.out.value] = made
 
     def _region(self, step: Region) -> None:

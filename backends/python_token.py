@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.python_signature import HeadWriter
-from tensorc.plan import Keep, Loop, Update
+from tensorc.plan import Keep, Loop, State, Update
 
 
 class TokenWriter(HeadWriter):
@@ -32,15 +32,23 @@ class TokenWriter(HeadWriter):
         if states:
             self.line(f"{tuple_text(states) if len(states) == 1 else ', '.join(states)} = state")
         printer.depth = 1
+        self._before()
         printer.block((*loop.before, *loop.setup, *loop.body))
         updates = {s.state.value: s.addend for s in loop.body if isinstance(s, Update)}
-        after = [printer._at(updates[s.name], s.axes) for s in loop.states]
+        after = [self._after(s, printer._at(updates[s.name], s.axes)) for s in loop.states]
         kept = {s.tensor: self._kept(s, after) for s in loop.body if isinstance(s, Keep)}
         results = [kept[o.name] for o in self.program.outputs]
         self.line(f"return {tuple_text(results)}, {tuple_text(after)}")
         self._trim(at)
         self.line()
         self.line()
+
+    def _before(self) -> None:
+        """What stands before the steps of a token."""
+
+    def _after(self, state: State, text: str) -> str:
+        """A state as it is handed on."""
+        return text
 
     def _kept(self, step: Keep, after: list[str]) -> str:
         """An output of its own: a copy of what is also a state or an input, or has not the whole batch."""

@@ -157,6 +157,25 @@ def implied(condition: Cond, row: str, column: str, past: bool) -> bool:
     )
 
 
+def reach(conditions: Iterable[Cond], row: str, column: str) -> Expr | None:
+    """How many tokens before a row its columns go at most, a number of sizes; None if there is no limit.
+
+    >>> i, j, w = Index("i"), Index("j"), Size("w")
+    >>> reach([Compare("<", Add((i, Neg(w))), j), Compare("<=", j, i)], "i", "j")
+    Call(function='maximum', arguments=(Const(value=0), Add(terms=(Size(name='w'), Const(value=-1)))))
+    """
+    for condition in conditions:
+        if isinstance(condition, And):
+            inner = reach(condition.parts, row, column)
+            if inner is not None:
+                return inner
+        for limit in limits(condition, row, column) or ():
+            if limit.lower and limit.slope == 1:
+                back = _scaled(limit.offset, -1)
+                return back if _at_least(back, 0) else _extreme("maximum", [Const(0), back])
+    return None
+
+
 def _at_least(offset: Expr, least: int) -> bool:
     total = 0
     for term in offset.terms if isinstance(offset, Add) else (offset,):

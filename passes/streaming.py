@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from tensorc.ir import (
     Add,
+    Call,
     Compare,
     Cond,
     Const,
@@ -23,7 +24,7 @@ from tensorc.ir import (
     free_indices,
     substitute,
 )
-from tensorc.passes.bounds import column_range, implied
+from tensorc.passes.bounds import column_range, implied, reach
 from tensorc.passes.emit import BODY, CONSTANT
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stage_graph import Folded, Shift, Stage, Weights
@@ -72,8 +73,23 @@ class Folds(Tiles):
 
     @property
     def states(self) -> tuple[State, ...]:
-        """The caches of this loop."""
-        return tuple(self.caches[key][0] for key in sorted(self.caches))
+        """The caches of this loop; rings if no token reads further back than a number of tokens."""
+        reach = self._reach()
+        return tuple(replace(self.caches[key][0], reach=reach) for key in sorted(self.caches))
+
+    def _reach(self) -> Expr | None:
+        """How far back any fold of the loop reads; None without a limit."""
+        found: Expr | None = None
+        for node in self.real.part.nodes:
+            if not isinstance(node, Folded) or node.lag is None:
+                continue
+            domain = node.weights.domain if node.weights is not None else node.domain
+            for label, _ in node.columns:
+                limit = reach(domain, TOKEN, label)
+                if limit is None:
+                    return None
+                found = limit if found in (None, limit) else Call("maximum", (found, limit))
+        return found
 
     def updates(self) -> list[Step]:
         """The caches with the tokens at hand."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from tensorc.counting_stream import HALF, count_stream
+from tensorc.counting_stream import HALF, amount, count_stream, least
 from tensorc.ir import Extent
 from tensorc.operations import Operation, operations
 from tensorc.plan import (
@@ -101,8 +101,11 @@ class Counter:
         )
         for state in plan.states:
             if state.grows:
-                self.labels[CACHED] = self.labels[PAST] = mean
-                self._store(Ref(state.name, state.axes), {CACHED: self.time})
+                held = None if state.reach is None else amount(self, state.reach)
+                rows = self.time if held is None else least(held, self.time)
+                self.labels[CACHED] = mean if held is None else least(held + 1, mean)
+                self.labels[PAST] = mean if held is None else least(held, mean)
+                self._store(Ref(state.name, state.axes), {CACHED: rows})
             else:
                 self._store(Ref(state.name, state.axes), {})
 

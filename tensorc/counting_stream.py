@@ -12,7 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from tensorc.ir import Add, Const, Expr, Mul, Neg, Size, walk
+from tensorc.ir import Add, Call, Const, Expr, Mul, Neg, Size, walk
 from tensorc.plan import (
     ROW,
     Accumulate,
@@ -104,9 +104,9 @@ def columns_of(counter: Counter, columns: Columns) -> Any:
     high = _moves(columns.high) if columns.high is not None else None
     if low and high:
         width = _difference(counter, columns)
-        return total if width is None else _least(width, total)
+        return total if width is None else least(width, total)
     if low or high:
-        return _least(mean, total)
+        return least(mean, total)
     return total
 
 
@@ -118,11 +118,11 @@ def _moves(expr: Expr) -> bool:
 def _difference(counter: Counter, columns: Columns) -> Any | None:
     """high - low for the rows of one chunk."""
     assert columns.low is not None and columns.high is not None
-    parts = [_amount(counter, e) for e in (columns.high, columns.low)]
+    parts = [amount(counter, e) for e in (columns.high, columns.low)]
     return None if parts[0] is None or parts[1] is None else parts[0] + (-1) * parts[1]
 
 
-def _amount(counter: Counter, expr: Expr) -> Any | None:
+def amount(counter: Counter, expr: Expr) -> Any | None:
     from tensorc.ir import Extent
 
     match expr:
@@ -135,20 +135,25 @@ def _amount(counter: Counter, expr: Expr) -> Any | None:
         case Size(name=name):
             return counter.size(Extent(1, (name,)))
         case Neg(operand=operand):
-            part = _amount(counter, operand)
+            part = amount(counter, operand)
             return None if part is None else (-1) * part
         case Add(terms=parts) | Mul(factors=parts):
-            found = [_amount(counter, p) for p in parts]
+            found = [amount(counter, p) for p in parts]
             result: Any = 0 if isinstance(expr, Add) else 1
             for part in found:
                 if part is None:
                     return None
                 result = result + part if isinstance(expr, Add) else result * part
             return result
+        case Call(function="maximum", arguments=parts):
+            found = [amount(counter, p) for p in parts]
+            if None in found:
+                return None
+            return max(found) if all(isinstance(p, int | Fraction) for p in found) else found[-1]
     return None
 
 
-def _least(count: Any, total: Any) -> Any:
+def least(count: Any, total: Any) -> Any:
     """The smaller of two numbers; of polynomials the first."""
     numbers = isinstance(count, int | Fraction) and isinstance(total, int | Fraction)
     return max(0, min(count, total)) if numbers else count

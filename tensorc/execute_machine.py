@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorc.execute_stream import number
 from tensorc.execute_values import Labelled, PlanError
 from tensorc.numbers import Array, Numbers
 from tensorc.plan import CACHED, COLUMN, PAST, ROW, Plan, Ref
@@ -84,7 +85,14 @@ class Machine:
             return chunk.rows + chunk.position
         if label in self.blocks:
             return self.blocks[label]
+        if label.startswith((CACHED, PAST)):
+            return np.arange(self.here() - self._kept(), self.here() + label.startswith(CACHED))
         return np.arange(self.length(label))
+
+    def _kept(self) -> int:
+        """How many tokens before the one at hand the caches hold."""
+        ring = next((s.reach for s in self.plan.states if s.reach is not None), None)
+        return self.here() if ring is None else min(self.here(), number(ring, self.sizes))
 
     def length(self, label: str) -> int:
         """How many positions a label has."""
@@ -93,7 +101,7 @@ class Machine:
         if label in self.blocks:
             return len(self.blocks[label])
         if label.startswith((CACHED, PAST)):  # token by token: all that a cache holds
-            return self.here() + label.startswith(CACHED)
+            return self._kept() + label.startswith(CACHED)
         if label not in self.extents:
             raise PlanError(f"The label {label} has no extent.")
         return self.extents[label].value(self.sizes)

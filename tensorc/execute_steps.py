@@ -18,6 +18,7 @@ from tensorc.execute_stream import (
     guard,
     kept_whole,
     log_sum,
+    number,
     region,
     select,
     stream,
@@ -235,8 +236,13 @@ class Interpreter(Machine):
         numbers, axes = self.numbers, step.state.axes
         if step.state.value not in self.states:
             raise PlanError(f"{step.state.value} is updated, but is no state of this loop.")
-        if any(s.grows and s.name == step.state.value for s in self.plan.states):
-            self.updated[step.state.value] = self.value(step.addend).array
+        cache = next((s for s in self.plan.states if s.grows and s.name == step.state.value), None)
+        if cache is not None:
+            rows = self.value(step.addend).array
+            at = rows.ndim - len(cache.axes)
+            length = rows.shape[at]
+            gone = 0 if cache.reach is None else max(0, length - number(cache.reach, self.sizes))
+            self.updated[step.state.value] = np.take(rows, range(gone, length), axis=at)
             return
         new = spread(self.value(step.addend), axes)
         old = spread(self.value(step.state), axes)

@@ -15,7 +15,20 @@ import numpy as np
 from tensorc.execute_values import Labelled, PlanError, broadcast, spread, union
 from tensorc.ir import Add, Call, Const, Expr, Mul, Neg, Size
 from tensorc.numbers import Array, Numbers
-from tensorc.plan import ROW, Accumulate, Append, Columns, Guard, Load, LogSum, Region, Select, Stream, Weigh
+from tensorc.plan import (
+    CACHED,
+    ROW,
+    Accumulate,
+    Append,
+    Columns,
+    Guard,
+    Load,
+    LogSum,
+    Region,
+    Select,
+    Stream,
+    Weigh,
+)
 from tensorc.plan_stream import STARTS
 
 if TYPE_CHECKING:
@@ -73,8 +86,12 @@ def select(machine: Interpreter, step: Select) -> None:
         if places is None:
             found.append(array)
             continue
+        if step.label.startswith(CACHED):  # the last row is that of the last token at hand
+            places = places - (int(machine.positions(ROW).max()) + 1 - array.shape[at])
         if len(places) and places[-1] >= array.shape[at]:
             raise PlanError(f"The columns {step.label} go to {places[-1]} of {array.shape[at]} rows.")
+        if len(places) and places[0] < 0:
+            raise PlanError(f"The columns {step.label} need rows that the ring no longer has.")
         found.append(np.asarray(np.take(array, places, axis=at), array.dtype))
     number, given = found
     assert number is not None

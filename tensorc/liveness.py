@@ -49,6 +49,8 @@ def _always(counter: Counter, plan: Plan) -> Polynomial:
         total = total + product
     for state in plan.states:
         total = total + counter.elements(state.name)
+        if state.reach is not None and plan.form != "recurrent":  # a buffer with the rows of the call too
+            total = total + counter.volume(state.axes[1:], {}) * counter.time
     return total
 
 

@@ -298,8 +298,10 @@ Step: TypeAlias = (
 class State:
     """A state: the label of each axis and the extents, in order.
 
-    One that `grows` is a cache of rows: its first axis counts the tokens so far. It depends on the inputs
-    `sources` alone, so that it has their batch dimensions; with `given` it holds data as conditions see it.
+    One that `grows` is a cache of rows: its first axis counts the tokens so far; with `reach` it is a ring
+    and holds the rows of the last `reach` tokens alone (of all, as long as there are fewer). It depends on
+    the inputs `sources` alone, so that it has their batch dimensions; with `given` it holds data as
+    conditions see it.
     """
 
     name: str
@@ -308,6 +310,7 @@ class State:
     grows: bool = False
     given: bool = False
     sources: tuple[str, ...] = ()
+    reach: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

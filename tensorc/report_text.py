@@ -8,11 +8,11 @@ from textwrap import wrap
 
 from tensorc.approximation import as_dict
 from tensorc.cost import FIGURES, PlanCost, StepCost
-from tensorc.ir import TensorDecl
+from tensorc.ir import Call, Const, Expr, TensorDecl
 from tensorc.plan import Fill, Gather, Keep, Load, Plan, Step, Update
 from tensorc.plan_text import Notation
 from tensorc.polynomial import Polynomial
-from tensorc.printing import print_equation
+from tensorc.printing import print_equation, print_expr
 from tensorc.report import Report
 from tensorc.runs import AFTER, BEFORE, BODY, SETUP, Place
 
@@ -236,14 +236,23 @@ def _states(report: Report) -> Iterator[str]:
         size = Polynomial.constant(1)
         for axis in state.axes[state.grows :]:
             size = size * Polynomial.of(extents[axis])
-        if state.grows and plan.time is not None:
-            size = Polynomial.of(plan.time) * size
         text = "grows: a row for every token" if state.grows else added.get(state.name, "")
+        if state.reach is not None:
+            text = f"a ring: a row for each of the last {_rows(state.reach)} tokens"
+        elif state.grows and plan.time is not None:
+            size = Polynomial.of(plan.time) * size
         rows.append((notation.state(state), size.text(list(report.sizes)), text))
     first, second = (max(len(row[k]) for row in rows) for k in (0, 1))
     for name, elements, text in rows:
         start = f"  {name:{first}}  {elements:{second}}  "
         yield from _paragraph(text or "-", start, " " * len(start))
+
+
+def _rows(reach: Expr) -> str:
+    """How many rows a ring holds, where that is not negative."""
+    while isinstance(reach, Call) and reach.arguments[0] == Const(0):
+        reach = reach.arguments[1]
+    return print_expr(reach).replace("+ -", "- ")
 
 
 def _added(plan: Plan, notation: Notation) -> dict[str, str]:
