@@ -7,6 +7,7 @@ pass cannot express, run with documents of one length beside one another as a ba
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ def offsets(cu_seqlens: object, length: int, axis: str) -> Array:
     Raises `ShapeError` for offsets that do not cover an axis of `length` tokens, `TensorcError` for what
     is no list of integers.
     """
-    found = np.asarray(cu_seqlens)
+    found = np.asarray(cu_seqlens.cpu() if hasattr(cu_seqlens, "cpu") else cu_seqlens)
     if found.dtype.kind not in "iu":
         raise TensorcError(f"cu_seqlens holds integers, the offsets of the documents; not {found.dtype}.")
     if found.ndim != 1 or not found.size:
@@ -176,11 +177,11 @@ class _Groups:
         times = self._times(decl)
         if not times:
             return value
-        array = np.asarray(as_array(decl.name, value))
+        array = as_array(decl.name, value)
         lead = array.ndim - len(decl.axes)
-        array = array.reshape((1,) * (len(self.batch) - lead) + array.shape)
-        array = np.moveaxis(array, times, range(len(times)))[_index(rows, len(times))]
-        return np.moveaxis(array, range(1, 1 + len(times)), times)
+        array = array.reshape((1,) * (len(self.batch) - lead) + tuple(array.shape))
+        array = _move(array, times, range(len(times)))
+        return _move(array[_index(rows, len(times), array)], range(1, 1 + len(times)), times)
 
     def _scatter(self, whole: Any, found: Any, decl: TensorDecl, which: Array, rows: Array) -> Any:
         """Put the results of these documents in place."""
@@ -189,12 +190,12 @@ class _Groups:
             lengths = {self.time: int(self.ends[-1])}
             sizes = zip(decl.axes, found.shape[found.ndim - len(decl.axes) :], strict=True)
             shape = self.batch + tuple(lengths.get(axis, size) for axis, size in sizes)
-            whole = np.zeros(shape if times else (len(self.ends) - 1, *shape), found.dtype)
+            whole = _zeros(found, shape if times else (len(self.ends) - 1, *shape))
         if not times:
             whole[which] = found
             return whole
-        view = np.moveaxis(whole, times, range(len(times)))
-        view[_index(rows, len(times))] = np.moveaxis(found, times, range(1, 1 + len(times)))
+        view = _move(whole, times, range(len(times)))
+        view[_index(rows, len(times), whole)] = _move(found, times, range(1, 1 + len(times)))
         return whole
 
     def _stacked(self, before: Sequence[State] | None, which: Array) -> State | None:
@@ -206,7 +207,7 @@ class _Groups:
         tensors, shapes = [], []
         for shape, axes, *parts in zip(layout.shapes, layout.axes, *(s.tensors for s in chosen), strict=True):
             lead = (len(chosen), *(1 for _ in range(len(self.batch) + len(axes) - len(shape))))
-            tensors.append(np.stack(parts).reshape((*lead, *parts[0].shape)))
+            tensors.append(_stack(parts).reshape((*lead, *parts[0].shape)))
             shapes.append((*lead, *shape))
         return State(chosen[0].position, tuple(tensors), replace(layout, shapes=tuple(shapes)))
 
@@ -216,9 +217,9 @@ class _Groups:
         for decl in self.operator.program.inputs:
             value = named[decl.name]
             if self.time in decl.axes:
-                array = np.asarray(as_array(decl.name, value))
+                array = as_array(decl.name, value)
                 axis = array.ndim - len(decl.axes) + decl.axes.index(self.time)
-                value = np.zeros(array.shape[:axis] + array.shape[axis + 1 :], array.dtype)
+                value = _zeros(array, tuple(array.shape[:axis] + array.shape[axis + 1 :]))
             token.append(value)
         return self.operator.init_state(*token).layout
 
@@ -227,12 +228,38 @@ class _Groups:
         return [k - len(decl.axes) for k, axis in enumerate(decl.axes) if axis == self.time]
 
 
-def _index(rows: Array, axes: int) -> tuple[Array, ...]:
+def _index(rows: Array, axes: int, like: Any) -> tuple[Any, ...]:
     """The subscripts of some leading axes, documents first: each axis runs over the document's tokens."""
     documents, length = rows.shape
-    return tuple(
+    parts = [
         rows.reshape((documents, *(length if a == axis else 1 for a in range(axes)))) for axis in range(axes)
-    )
+    ]
+    if _is_tensor(like):
+        as_tensor = sys.modules["torch"].as_tensor
+        return tuple(as_tensor(part, device=like.device) for part in parts)
+    return tuple(parts)
+
+
+# What NumPy arrays and the tensors of PyTorch call differently; torch itself is not imported here.
+
+
+def _is_tensor(array: Any) -> bool:
+    return "torch" in sys.modules and isinstance(array, sys.modules["torch"].Tensor)
+
+
+def _move(array: Any, source: Sequence[int], target: Sequence[int]) -> Any:
+    """Axes in other places."""
+    if _is_tensor(array):
+        return array.movedim(tuple(source), tuple(target))
+    return np.moveaxis(array, source, target)
+
+
+def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
+    return like.new_zeros(shape) if _is_tensor(like) else np.zeros(shape, like.dtype)
+
+
+def _stack(parts: Sequence[Any]) -> Any:
+    return sys.modules["torch"].stack(parts) if _is_tensor(parts[0]) else np.stack(parts)
 
 
 def _one(state: State, place: int, layout: Layout) -> State:

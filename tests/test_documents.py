@@ -177,3 +177,26 @@ def test_misuse() -> None:
         text = "def f(x[2 * n], y[n]) -> z[n]:  z[i] = y[i] + y[i - 1] + x[2 * i]"
         tensorc.compile(text)(np.ones(8), np.ones(4), cu_seqlens=[0, 4])
     assert offsets(np.array([0, 2], np.uint8), 2, "n").dtype == np.int64
+
+
+def test_tensors_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    ends = [0, 3, 3, 10]
+    given = torch.tensor(ends, dtype=torch.int32)
+    for name in ("gated_delta_rule", "reversed"):
+        program = tensorc.parse(PROGRAMS[name])
+        inputs = draw(program, 10, (2,))
+        wanted = tensorc.compile(program, time="n")(*inputs, cu_seqlens=ends)
+        operator = tensorc.compile(program, backend="torch", time="n")
+        tensors = [torch.tensor(x, requires_grad=True) for x in inputs]
+        found = operator(*tensors, cu_seqlens=given)
+        np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-8, atol=1e-8)
+        found.sum().backward()
+        assert all(torch.isfinite(x.grad).all() for x in tensors)
+    operator = tensorc.compile(PROGRAMS["gated_delta_rule"], backend="torch")
+    tensors = [torch.tensor(x) for x in draw(operator.program, 10)]
+    found, states = operator.prefill(*tensors, cu_seqlens=given)
+    again, after = operator.prefill(*tensors, cu_seqlens=given, state=states)
+    assert torch.allclose(found, operator(*tensors, cu_seqlens=given))
+    alone, state = operator.prefill(*(x[3:] for x in tensors), state=states[2])
+    assert torch.allclose(again[3:], alone) and torch.allclose(state.tensors[0], after[2].tensors[0])
