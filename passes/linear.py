@@ -131,6 +131,9 @@ class _GraphBuilder:
         if definition.target in self.unknowns:
             self.stages.define_unknown(self.unknowns[definition.target], ref, left, why)
             return
+        if not set(ref.axes) <= set(left):
+            reason = f"{definition.target} reduces over all rows, for each column of a pair"
+            raise NoScan(reason, "use form='parallel'")
         positions = tuple(ref.axes.index(a) for a in left)
         self.axes[definition.target] = tuple(b.extent for b in definition.left)
         self.stages.graph.tensors[definition.target] = Tensor(ref.value, positions)
