@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Linear, Module, ModuleList, RMSNorm, functional
+from torch.nn import Identity, Linear, Module, ModuleList, RMSNorm, functional
 
 from tensorc.errors import ShapeError
 from tensorc.ir import Program
@@ -39,8 +39,8 @@ class Output(Module):
         self._time = [len(o.axes) - o.axes.index(tokens.time) for o in outputs]
         self._heads = len(heads)
         last = [feature_axis(program, o, tokens) for o in outputs]
-        sizes_of_last = [1 if a is None else a.value(sizes) for a in last]
-        self.norms = ModuleList(RMSNorm(size, eps=1e-6) for size in sizes_of_last) if norm else None
+        norms = [Identity() if a is None else RMSNorm(a.value(sizes), eps=1e-6) for a in last]
+        self.norms = ModuleList(norms) if norm else None
         inner = prod(heads) * sum(prod(a.value(sizes) for a in tokens.others(o.axes)) for o in outputs)
         self.gate = Linear(width, inner, bias=False) if gate else None
         self.project = Linear(inner, width, bias=False)

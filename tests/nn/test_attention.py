@@ -24,8 +24,8 @@ SIZES = {"mamba2": {"w": 4}, "short_convolution": {"w": 3}}
 STREAMS = (
     "ahla alibi based comba delta_product delta_rule forgetting_attention gated gated_delta_rule "
     "gated_slot_attention hgrn hgrn2 hla2 hla2_prefix hla3 kimi_delta linear_attention mamba2 normalised "
-    "power retention rwkv6 rwkv7 scalar_gated short_convolution sliding_window soft_cap tensor_interaction triple "
-    "window_linear"
+    "power retention rwkv6 rwkv7 scalar_gated short_convolution sliding_window soft_cap tensor_interaction "
+    "triple window_linear"
 ).split()
 
 
@@ -131,6 +131,19 @@ def test_packed_documents_are_documents(name: str) -> None:
     packed = attention(x, cu_seqlens=torch.tensor([0, 4, 5, 11]))
     alone = torch.cat([attention(x[:, a:b]) for a, b in ((0, 4), (4, 5), (5, 11))], 1)
     torch.testing.assert_close(packed, alone)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_all_outputs_of_a_program_are_used(heads: int) -> None:
+    text = """
+def f(q[n, d], k[n, d], v[n, e]) -> o[n, e], z[n]:
+    o[i, x] = sum[j <= i](q[i, c] * k[j, c] * v[j, x])
+    z[i] = sum[j <= i](q[i, c] * k[j, c])
+"""
+    torch.manual_seed(0)
+    both, x = Attention(text, 16, heads=heads).double(), tokens(2, 6)
+    assert both.output.project.in_features == 16 + heads
+    torch.testing.assert_close(streamed(both, x, 3), both(x))
 
 
 def test_inputs_that_come_with_the_call() -> None:
@@ -239,9 +252,6 @@ def test_mistakes(name: str, options: dict[str, Any], error: type[Exception], me
 
 
 def test_only_this_package_loads_torch() -> None:
-    code = (
-        "import sys, tensorc; assert 'torch' not in sys.modules; "
-        "print(tensorc.nn.Attention.__name__)"
-    )
+    code = "import sys, tensorc; assert 'torch' not in sys.modules; print(tensorc.nn.Attention.__name__)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.stdout == "Attention\n", run.stderr
