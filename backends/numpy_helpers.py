@@ -213,6 +213,26 @@ def _triangular(matrix, right, columns):
     return out.reshape(*out.shape[:-1], *wide)
 
 
+def _system(blocks, rights, columns):
+    """The unknowns of unknown[a] = right[a] + sum of blocks[a][b] @ unknown[b] over b, each block strictly
+    lower triangular or None: one triangular system, the unknowns of a row side by side."""
+    count, after = len(rights), (slice(None),) * columns
+    known = [block for row in blocks for block in row if block is not None]
+    batch = np.broadcast_shapes(*(block.shape[:-2] for block in known))
+    rows = count * known[0].shape[-1]
+    matrix = np.zeros((*batch, rows, rows), known[0].dtype)
+    shape = list(np.broadcast_shapes(*(right.shape for right in rights)))
+    shape[-columns - 1] = rows
+    joint = np.empty(shape, rights[0].dtype)
+    for a, row in enumerate(blocks):
+        joint[..., a::count, *after] = rights[a]
+        for b, block in enumerate(row):
+            if block is not None:
+                matrix[..., a::count, b::count] = block
+    found = _triangular(matrix, joint, columns)
+    return [found[..., a::count, *after] for a in range(count)]
+
+
 def _scan(x, gate, state, axis):
     """The state after each position along `axis` (negative): gate[t] · before + x[t]."""
     first = np.expand_dims(state, axis)

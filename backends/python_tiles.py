@@ -141,16 +141,29 @@ class TilePrinter(BasePrinter):
         self.line(f"{states} = np.concatenate([{full}, {states}[{cut}]], axis={axis})")
 
     def _solve(self, step: Solve) -> None:
-        """One triangular system, its features as the columns of the right side."""
-        for ref in (step.matrix, step.right):
+        """One triangular system, its features as the columns of the right sides."""
+        inputs = [*step.blocks, *step.rights]
+        for ref in inputs:
             self._use(ref)
-        batch = [a for a in step.matrix.axes if a not in (ROW, COLUMN)]
-        rest = [a for a in step.right.axes if a != ROW and a not in batch]
-        matrix = self._at(step.matrix, [*batch, ROW, COLUMN])
-        right = self._at(step.right, [*batch, ROW, *rest])
-        made = self._named(step.out, f"{target(step)}_c", [step.matrix, step.right], target(step))
-        text = f"_triangular({matrix}, {right}, {len(rest)})"
-        self.line(f"{made.name} = {align(text, Ref('', (*batch, ROW, *rest)), step.out.axes, True)}")
+        batch, name = step.batch, target(step)
+        rest = [a for a in step.rights[0].axes if a != ROW and a not in batch]
+        matrix = [
+            ["None" if block is None else self._at(block, [*batch, ROW, COLUMN]) for block in row]
+            for row in step.matrix
+        ]
+        rights = [self._at(right, [*batch, ROW, *rest]) for right in step.rights]
+        made = [self._named(out, f"{name}_c", inputs, name) for out in step.outs]
+        found = Ref("", (*batch, ROW, *rest))
+        if len(made) == 1:
+            text = f"_triangular({matrix[0][0]}, {rights[0]}, {len(rest)})"
+            self.line(f"{made[0].name} = {align(text, found, step.outs[0].axes, True)}")
+            return
+        rows = ", ".join(f"[{', '.join(row)}]" for row in matrix)
+        text = f"_system([{rows}], [{', '.join(rights)}], {len(rest)})"
+        self.line(f"{', '.join(m.name for m in made)} = {text}")
+        for out, one in zip(step.outs, made, strict=True):
+            if out.axes != found.axes:
+                self.line(f"{one.name} = {align(one.name, found, out.axes, True)}")
 
     def _gate_value(self, use: GateUse, axes: tuple[str, ...]) -> str:
         text = self._at(use.gate, axes)

@@ -338,6 +338,19 @@ def _append(cache, row, axis):
     return _sealed(buffer, length + 1, axis)
 
 
+def _latest(cache, length, most, axis):
+    """Of the first rows of a cache, so many, the last ones, at most `most`. Rows appended to them slide
+    along the space behind the cache, which is bounded; of a longer buffer they are a copy."""
+    if length <= most:
+        return cache if cache.shape[axis] == length else _sealed(cache, length, axis)
+    buffer = getattr(cache, "room", {}).pop(length, None)
+    if buffer is None:
+        return cache.narrow(axis, length - most, most).clone()
+    latest = buffer.narrow(axis, length - most, most)
+    latest.room = {most: buffer.narrow(axis, length - most, buffer.shape[axis] - length + most)}
+    return latest
+
+
 def _extended(cache, rows, axis):
     """A cache and the rows after it, along an axis, as a new tensor."""
     shape = list(cache.shape)

@@ -7,7 +7,7 @@ cost more) is carried: every token's state in the chunk by an associative scan.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tensorc.ir import Add, Const, Expr, Index, Read
@@ -15,13 +15,25 @@ from tensorc.passes.emit import BODY
 from tensorc.passes.pair_polynomials import PairPolynomials
 from tensorc.passes.realise import rule
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.solve import NotAffine, System, cycles, system
+from tensorc.passes.solve import NotAffine, Row, System, cycles, system
 from tensorc.passes.stage_graph import GraphNode, Memory, Stage, Value
 from tensorc.passes.streaming import BlockFolds, Folds
-from tensorc.passes.terms import times
+from tensorc.passes.terms import ONE, times
 from tensorc.plan import COLUMN, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Update, Why
 
 ELEMENTWISE = 8  # an elementwise operation costs about this many multiply-adds of a matrix product
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """A strict read of a state that a cycle writes: the written value as the memory has it and under its own
+    labels, and what the unknown's equation calls the labels of the read."""
+
+    read: Stage
+    memory: Memory
+    own: Ref
+    written: Ref
+    under: dict[str, str]
 
 
 class Chunkwise(PairPolynomials):
@@ -39,7 +51,7 @@ class Chunkwise(PairPolynomials):
         self.systems: dict[str, System] = {}
         for cycle in cycles(self.graph, self.nodes):
             found = system(self.graph, self.nodes, cycle)
-            self.systems[found.unknown.out.value] = found
+            self.systems.update((row.unknown.out.value, found) for row in found.rows)
         return super().plan()
 
     def solved(self, node: GraphNode) -> Ref | None:
@@ -48,46 +60,101 @@ class Chunkwise(PairPolynomials):
         if found is None:
             return self.polynomial(node, node.why) if isinstance(node, Value) else None
         why = rule(node.why, "self-reference: one triangular system a chunk")
-        matrix: list[Expr] = []
-        right: list[Expr] = [] if found.constant == Const(0) else [self._here(found.constant)]
-        for read, labels, factor in zip(found.reads, found.labels, found.factors, strict=True):
+        unknowns = [row.unknown.out.value for row in found.rows]
+        frame = self._labels(found.rows[0].unknown.out.axes)
+        matrix, rights, names = [], [], []
+        for row in found.rows:
+            own = self._labels(row.unknown.out.axes)
+            if [self._extent(a) for a in own] != [self._extent(a) for a in frame]:
+                raise NotAffine("its unknowns have different axes")
+            to = dict(zip(own, frame, strict=True))
+            blocks, right = self._blocks(row, unknowns, found, why)
+            matrix.append(tuple(None if block is None else block.relabel(to) for block in blocks))
+            rights.append(right.relabel(to))
+            names.append({b: a for a, b in to.items()})
+        outs = tuple(self.emitter.fresh(frame) for _ in found.rows)
+        step = Solve(outs, tuple(matrix), tuple(rights), why)
+        for out in outs:
+            self.emitter.provide(out.value, None, BODY)
+        self.emitter.steps[BODY].append(step)
+        for row, out, back in zip(found.rows, outs, names, strict=True):
+            self.bind(row.unknown, out.relabel(back))
+        return outs[unknowns.index(node.out.value)].relabel(names[unknowns.index(node.out.value)])
+
+    def _extent(self, label: str) -> object:
+        return label if label == ROW else self.graph.extents[label]
+
+    def _blocks(
+        self, row: Row, unknowns: list[str], system: System, why: Why
+    ) -> tuple[list[Ref | None], Ref]:
+        """One unknown: the matrix of each unknown within the chunk, and all that is known before it."""
+        matrix: list[list[Expr]] = [[] for _ in unknowns]
+        right: list[Expr] = [] if row.constant == Const(0) else [self._here(row.constant)]
+        own = row.unknown.out
+        for read, labels, factor in zip(row.reads, row.labels, row.factors, strict=True):
             names = {a: ROW if b == TOKEN else b for a, b in zip(read.out.axes, labels, strict=True)}
-            kernel, earlier = self._parts(read, found.unknown.out.value, why)
-            here = self._here(factor)
-            matrix.append(times(here, _read(kernel.relabel(names))))
-            right.append(times(here, _read(earlier.relabel(names))))
-        return self._solve(node.out, matrix, right, why)
+            memory = self.graph.memories[read.state.value]
+            (written,) = [r for r in memory.writes if r.value in system.writes]
+            write, here = system.writes[written.value], self._here(factor)
+            pairs = _Pairs(read, memory, written, write.value, names)
+            for unknown, scale in write.terms:
+                kernel = self._kernel(pairs, unknown, scale, own, why)
+                matrix[unknowns.index(unknown.value)].append(times(here, _read(kernel)))
+            right += [times(here, _read(part)) for part in self._known(pairs, write.constant, why)]
+        blocks = [self._block(parts, why) if parts else None for parts in matrix]
+        return blocks, self.emitter.pointwise(_total(right), self._labels(own.axes), why)
 
-    def _solve(self, out: Ref, matrix: list[Expr], right: list[Expr], why: Why) -> Ref:
-        labels = self._labels(out.axes)
-        left = self.emitter.pointwise(_total(matrix), None, why)
-        axes = [a for a in left.axes if a not in (ROW, COLUMN)] + [ROW, COLUMN]
-        left = self.emitter.pointwise(_read(left), axes, why)
-        given = self.emitter.pointwise(_total(right), labels, why)
-        step = Solve(self.emitter.fresh(labels), left, given, why)
-        return self.emitter.add(step, [left, given], BODY)
+    def _block(self, parts: list[Expr], why: Why) -> Ref:
+        block = self.emitter.pointwise(_total(parts), None, why)
+        axes = [a for a in block.axes if a not in (ROW, COLUMN)] + [ROW, COLUMN]
+        return self.emitter.pointwise(_read(block), axes, why)
 
-    def _parts(self, node: Stage, unknown: str, why: Why) -> tuple[Ref, Ref]:
-        """A strict read of the unknown's state: the matrix that multiplies the unknown within the chunk, and
-        what comes from earlier chunks."""
-        memory = self.graph.memories[node.state.value]
-        names = dict(zip(memory.axes, node.state.axes, strict=True))
-        items = [self.ref(r) for r in node.items]
-        (own,) = [r for r in memory.writes if r.value == unknown]
-        inner = self.inner(node, memory)
-        gates = [replace(g, gate=g.gate.relabel(names)) for g in self.gates(memory, node.reading.inclusive)]
-        fine = self.emitter.tile("fine", True, gates, why)
-        left = self.emitter.tile("left", True, gates, why)
-        assert fine is not None
-        factors = [*self.pairs(node, unknown), fine]
-        through = {inner[a] for a in own.axes if a != TOKEN}
-        out = self._labels(node.out.axes)
-        if not through <= set(out):
+    def _kernel(self, pairs: _Pairs, unknown: Ref, scale: Expr, target: Ref, why: Why) -> Ref:
+        """The matrix that multiplies one unknown within the chunk, under the labels of the row `target`."""
+        factors = self._within(pairs, scale, why)
+        out = self._labels(pairs.read.out.axes)
+        inner = self._inner_labels(pairs)
+        through = [inner[a] for a in unknown.axes if a != TOKEN]
+        reached = [pairs.under.get(a) if a in out else None for a in through]
+        if reached != [a for a in target.axes if a != TOKEN]:
             raise NotAffine("its features are mixed by the read of its own result")
         shared = [a for a in out if a in _all(factors) and a != ROW]
-        kernel = self.emitter.product(factors, [*shared, ROW, COLUMN], why)
+        return self.emitter.product(factors, [*shared, ROW, COLUMN], why).relabel(pairs.under)
+
+    def _known(self, pairs: _Pairs, constant: Expr, why: Why) -> list[Ref]:
+        """What a strict read finds that no unknown has a part in: earlier chunks, and known writes."""
+        node = pairs.read
+        out = self._labels(node.out.axes)
+        left = self.emitter.tile("left", True, self._gates_of(pairs), why)
+        items = [self.ref(r) for r in node.items]
         before = [Ref(node.state.value, node.state.axes), *items, *([left] if left is not None else [])]
-        return kernel, self.emitter.product(before, [a for a in out if a in _all(before)], why)
+        parts = [before]
+        if constant != Const(0):
+            parts.append(self._within(pairs, constant, why))
+        return [
+            self.emitter.product(p, [a for a in out if a in _all(p)], why).relabel(pairs.under) for p in parts
+        ]
+
+    def _within(self, pairs: _Pairs, scale: Expr, why: Why) -> list[Ref]:
+        """The factors of pairs of one chunk, with what the written value has beside the unknown."""
+        fine = self.emitter.tile("fine", True, self._gates_of(pairs), why)
+        assert fine is not None
+        factors = [*self.pairs(pairs.read, pairs.own.value), fine]
+        if scale != ONE:
+            ref = self.emitter.pointwise(self._here(scale), None, why)
+            factors.append(ref.relabel(self._inner_labels(pairs) | {ROW: COLUMN}))
+        return factors
+
+    def _inner_labels(self, pairs: _Pairs) -> dict[str, str]:
+        """Labels of the written value as the read of its state calls them."""
+        inner = self.inner(pairs.read, pairs.memory)
+        both = zip(pairs.written.axes, pairs.own.axes, strict=True)
+        return {mine: inner[theirs] for mine, theirs in both if mine != TOKEN}
+
+    def _gates_of(self, pairs: _Pairs) -> list[GateUse]:
+        names = dict(zip(pairs.memory.axes, pairs.read.state.axes, strict=True))
+        gates = self.gates(pairs.memory, pairs.read.reading.inclusive)
+        return [replace(g, gate=g.gate.relabel(names)) for g in gates]
 
     def gates(self, memory: Memory, inclusive: tuple[bool, ...] | None = None) -> list[GateUse]:
         """The gates of a state as tiles use them."""

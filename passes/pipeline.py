@@ -42,7 +42,8 @@ def chunkwise_plan(
         names = ", ".join(sorted(u.lstrip("%") for u in graph.unknowns))
         line = next((n.why.line for n in graph.nodes if n.out.value in graph.unknowns), None)
         change = "use form='recurrent', token by token, or make it linear in its own result"
-        raise NotLinear(f"{names} uses its own result: {problem}", change, line) from None
+        uses = "uses its own result" if len(graph.unknowns) == 1 else "use their own results"
+        raise NotLinear(f"{names} {uses}: {problem}", change, line) from None
 
 
 def fold_rows(program: Program) -> Extent | None:

@@ -19,22 +19,40 @@ from tensorc.passes.terms import ONE, times
 from tensorc.plan import Ref
 
 LARGEST = 64  # values of a cycle that are written as one system
+LONGEST = 4096  # nodes of an unknown's equation, what it uses of its own token written out
 
 
 class NotAffine(Exception):
-    """A self-reference that is no linear system of one unknown: why not."""
+    """A self-reference that is no linear system: why not."""
 
 
 @dataclass(frozen=True, slots=True)
-class System:
-    """A linear system: the unknown's node, the strict reads of its state, and w = constant + Σ factor · read
-    with expressions over the unknown's own labels; each read stands with the labels it is read under."""
+class Row:
+    """One unknown: constant + Σ factor · read, with expressions over its own labels; each strict read stands
+    with the labels it is read under."""
 
     unknown: Value
     reads: tuple[Stage, ...]
     labels: tuple[tuple[str, ...], ...]
     factors: tuple[Expr, ...]
     constant: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What a cycle writes to a state: constant + Σ factor · unknown, under the labels of the value."""
+
+    value: Ref
+    constant: Expr
+    terms: tuple[tuple[Ref, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A linear system: a row for each unknown, and what of them each state is written, by its value."""
+
+    rows: tuple[Row, ...]
+    writes: dict[str, Write]
 
 
 def cycles(graph: Graph, nodes: dict[str, GraphNode]) -> list[frozenset[str]]:
@@ -63,24 +81,58 @@ def system(graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> 
         if not stage.reading.strict or any(r.value in cycle for r in stage.items) or len(writes) != 1:
             raise NotAffine("the state is multiplied by itself, or read after the write it depends on")
         written |= set(writes)
-    if len(written) != 1:
-        raise NotAffine("several equations use each other's results")
-    unknown = nodes[written.pop()]
+    found = {name: _write(nodes[name], graph, nodes, cycle) for name in sorted(written)}
+    unknowns = sorted({ref.value for write in found.values() for ref, _ in write.terms})
+    reads = {s.out.value: s for s in stages}
+    return System(tuple(_row(nodes[name], graph, nodes, cycle, reads) for name in unknowns), found)
+
+
+def _write(node: GraphNode, graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> Write:
+    """A written value is an unknown itself, unless it is made of narrower ones: k ⊗ w of w, and sums."""
+    if not isinstance(node, Value):
+        raise NotAffine("what is written to the state is read from another state of its own")
+    wide = frozenset(v for v in cycle if len(nodes[v].out.axes) >= len(node.out.axes))
+    expr = _expanded(node.expr, graph, nodes, wide)
+    reads = [n.tensor for n in walk(expr) if isinstance(n, Read) and n.tensor in graph.tensors]
+    inner = {graph.tensors[name].value for name in reads} & cycle
+    if not inner or inner & wide or not all(isinstance(nodes[v], Value) for v in inner):
+        return Write(node.out, Const(0), ((node.out, ONE),))
+    constant, parts = affine_in(expr, inner, graph)
+    return Write(
+        node.out, constant, tuple(sorted(parts.items(), key=lambda item: (item[0].value, item[0].axes)))
+    )
+
+
+def _row(
+    unknown: GraphNode,
+    graph: Graph,
+    nodes: dict[str, GraphNode],
+    cycle: frozenset[str],
+    stages: dict[str, Stage],
+) -> Row:
+    """What one unknown is, with the unknowns of the same token that it uses replaced by what they are."""
     if not isinstance(unknown, Value):
         raise NotAffine("what is written to the state is read from another state of its own")
-    expr = _expanded(unknown.expr, graph, nodes, cycle - {unknown.out.value})
-    constant, found = affine_in(expr, {s.out.value for s in stages}, graph)
-    order = [s for s in stages if any(r.value == s.out.value for r in found)]
-    reads = [next(r for r in found if r.value == s.out.value) for s in order]
-    return System(
-        unknown, tuple(order), tuple(r.axes for r in reads), tuple(found[r] for r in reads), constant
+    expr = _expanded(unknown.expr, graph, nodes, cycle)
+    constant, found = affine_in(expr, set(stages), graph)
+    order = sorted(found, key=lambda ref: (ref.value, ref.axes))
+    return Row(
+        unknown,
+        tuple(stages[r.value] for r in order),
+        tuple(r.axes for r in order),
+        tuple(found[r] for r in order),
+        constant,
     )
 
 
 def _expanded(expr: Expr, graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> Expr:
     """The expression with every pointwise value of the cycle replaced by what it is."""
+    budget = [LONGEST]
 
     def visit(node: Node) -> Node:
+        budget[0] -= 1
+        if budget[0] < 0:
+            raise NotAffine("its equations use each other too often")
         if isinstance(node, Read) and node.tensor in graph.tensors:
             ref = graph.read(
                 node.tensor, tuple(s.name if isinstance(s, Index) else "" for s in node.subscripts)

@@ -176,8 +176,9 @@ class Counter:
                 passes = 2 if step.weighted else 1
                 return Count(simple=passes * written, elements=read + (3 + passes) * written, calls=5)
             case Solve():  # half a matrix product: the matrix is triangular
-                written = self._store(step.out, known)
-                return Count(products=self.chunk * written, elements=read + 2 * written, calls=12)
+                written = sum((self._store(out, known) for out in step.outs), 0)
+                work = len(step.outs) * self.chunk * written
+                return Count(products=work, elements=read + 2 * written, calls=12)
             case Fold() | Normalise():
                 return self._reduce(step, known) + Count(elements=read, calls=0)
             case Update():

@@ -121,24 +121,35 @@ def scan(numbers: Numbers, step: ScanTile, get: Get, row: str, lengths: Sequence
     return spread(Labelled((row, *axes), result), step.out.axes)
 
 
-def solve(numbers: Numbers, step: Solve, get: Get, row: str, column: str) -> Array:
-    """The unknown of (1 - matrix) · unknown = right, row by row. Refuses a matrix that is not strictly
-    lower triangular."""
-    batch = [a for a in step.matrix.axes if a not in (row, column)]
-    rest = [a for a in step.right.axes if a != row and a not in batch]
-    matrix = spread(get(step.matrix), (row, column, *batch, *rest))
-    right = spread(get(step.right), (row, *batch, *rest))
+def solve(numbers: Numbers, step: Solve, get: Get, row: str, column: str) -> list[Array]:
+    """The unknowns of unknown[a] = right[a] + Σ_b matrix[a][b] · unknown[b], row by row. Refuses a matrix
+    that is not strictly lower triangular."""
+    batch = step.batch
+    rest = [a for a in step.rights[0].axes if a != row and a not in batch]
     count = len(batch) + len(rest)
-    length = right.shape[right.ndim - count - 1]
+    rights = [spread(get(r), (row, *batch, *rest)) for r in step.rights]
+    length = max(r.shape[r.ndim - count - 1] for r in rights)
+    blocks: dict[tuple[int, int], Array] = {}
     upper = np.arange(length)[:, None] <= np.arange(length)
-    if bool((np.moveaxis(matrix, (-count - 2, -count - 1), (0, 1))[upper] != 0).any()):
-        raise PlanError("The matrix of a triangular system is not strictly lower triangular.")
-    known: list[Array] = []
+    for a, line in enumerate(step.matrix):
+        for b, ref in enumerate(line):
+            if ref is None:
+                continue
+            block = blocks[a, b] = spread(get(ref), (row, column, *batch, *rest))
+            if bool((np.moveaxis(block, (-count - 2, -count - 1), (0, 1))[upper] != 0).any()):
+                raise PlanError("The matrix of a triangular system is not strictly lower triangular.")
+    known: list[list[Array]] = [[] for _ in rights]
     for t in range(length):
-        unknown = _row(right, t, count)
-        factors = _row(matrix, t, count + 1)
-        for earlier, value in enumerate(known):
-            unknown = numbers.add(unknown, numbers.multiply(_row(factors, earlier, count), value))
-        known.append(unknown)
-    result = _stack(known, right.take(0, right.ndim - count - 1) if length else right.sum(-count - 1), count)
-    return spread(Labelled((row, *batch, *rest), result), step.out.axes)
+        for a, right in enumerate(rights):
+            unknown = _row(right, t, count)
+            for (mine, b), block in blocks.items():
+                factors = _row(block, t, count + 1)
+                for earlier in range(t if mine == a else 0):
+                    part = numbers.multiply(_row(factors, earlier, count), known[b][earlier])
+                    unknown = numbers.add(unknown, part)
+            known[a].append(unknown)
+    results = []
+    for right, rows, out in zip(rights, known, step.outs, strict=True):
+        nothing = right.take(0, right.ndim - count - 1) if length else right.sum(-count - 1)
+        results.append(spread(Labelled((row, *batch, *rest), _stack(rows, nothing, count)), out.axes))
+    return results

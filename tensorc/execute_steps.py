@@ -179,8 +179,10 @@ class Interpreter(Machine):
         self.make(step.out, monomials(self.numbers, step, self.value))
 
     def solve(self, step: Solve) -> None:
-        """The unknown of (1 - matrix) unknown = right, row by row."""
-        self.make(step.out, solve(self.numbers, step, self.value, ROW, COLUMN))
+        """The unknowns of a triangular system, row by row."""
+        found = solve(self.numbers, step, self.value, ROW, COLUMN)
+        for out, unknown in zip(step.outs, found, strict=True):
+            self.make(out, unknown)
 
     def fold(self, step: Fold) -> None:
         """A row reduction where the domain holds."""

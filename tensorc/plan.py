@@ -146,13 +146,25 @@ class ScanTile:
 
 @dataclass(frozen=True, slots=True)
 class Solve:
-    """The unknown of (1 − matrix) · unknown = right along ROW; the matrix [ROW, COLUMN, ...] is strictly
-    lower triangular. Labels that both have are batch labels, the others of `right` pass through."""
+    """The unknowns of unknown[a] = right[a] + Σ_b matrix[a][b] · unknown[b] along ROW; each matrix
+    [ROW, COLUMN, ...] is strictly lower triangular (None: zero). Labels that a matrix and a right side have
+    are batch labels, the others of the right sides pass through; all right sides have the same labels."""
 
-    out: Ref
-    matrix: Ref
-    right: Ref
+    outs: tuple[Ref, ...]
+    matrix: tuple[tuple[Ref | None, ...], ...]
+    rights: tuple[Ref, ...]
     why: Why = field(default=Why(), compare=False)
+
+    @property
+    def blocks(self) -> tuple[Ref, ...]:
+        """The matrices that are there."""
+        return tuple(block for row in self.matrix for block in row if block is not None)
+
+    @property
+    def batch(self) -> tuple[str, ...]:
+        """The labels of matrices beside ROW and COLUMN."""
+        labels = (a for block in self.blocks for a in block.axes if a not in (ROW, COLUMN))
+        return tuple(dict.fromkeys(labels))
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,8 @@ def step_inputs(step: Step) -> list[Ref]:
             return [step.writes, step.state, *(g.gate for g in step.gates)]
         case Delay(source=source, state=state) | Tail(source=source, state=state):
             return [state] if source is None else [source, state]
-        case Solve(matrix=matrix, right=right):
-            return [matrix, right]
+        case Solve():
+            return [*step.blocks, *step.rights]
         case Monomials(lower=lower, factor=factor):
             return [lower, factor]
         case Fold() | Normalise():
@@ -118,7 +118,6 @@ def step_outputs(step: Step) -> list[Ref]:
             | Contract()
             | Tile()
             | ScanTile()
-            | Solve()
             | Delay()
             | Tail()
             | Monomials()
@@ -131,6 +130,8 @@ def step_outputs(step: Step) -> list[Ref]:
             | LogSum()
         ):
             return [step.out]
+        case Solve(outs=outs):
+            return list(outs)
         case Weigh(out=out, scale=scale):
             return [out] if scale is None else [out, scale]
         case Stream(running=running):

@@ -211,9 +211,8 @@ class Notation:
                 return self._tile(step)
             case ScanTile():
                 return self._scan(step)
-            case Solve(matrix=matrix, right=right):
-                earlier = self.ref(step.out.relabel({ROW: COLUMN}))
-                return f"{self.ref(right)} + sum[{self.label(COLUMN)}]({self.ref(matrix)} * {earlier})"
+            case Solve():
+                return "; ".join(self._row(step, k) for k in range(len(step.outs)))
             case Delay():
                 return self._delay(step)
             case Tail(source=source, state=state):
@@ -249,6 +248,16 @@ class Notation:
         product = f" {semiring.combine} ".join(map(self.ref, refs))
         summed = [a for a in dict.fromkeys(a for r in refs for a in r.axes) if a not in step.out.axes]
         return f"{semiring.total}[{', '.join(map(self.label, summed))}]({product})" if summed else product
+
+    def _row(self, step: Solve, k: int) -> str:
+        """The equation of one unknown."""
+        pairs = zip(step.matrix[k], step.outs, strict=True)
+        terms = [
+            f"sum[{self.label(COLUMN)}]({self.ref(block)} * {self.ref(out.relabel({ROW: COLUMN}))})"
+            for block, out in pairs
+            if block is not None
+        ]
+        return " + ".join([self.ref(step.rights[k]), *terms])
 
     def _tile(self, step: Tile) -> str:
         late, early = self.label(step.rows), self.label(step.columns)

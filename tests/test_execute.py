@@ -288,8 +288,8 @@ def test_a_triangular_system_and_its_mask() -> None:
     matrix = np.tril(np.arange(1, 17).reshape(4, 4), -1)
     right = np.arange(8).reshape(4, 2)
     values = {"m": as_exact(matrix), "r": as_exact(right)}
-    step = Solve(Ref("t", (ROW, "x")), Ref("m", (ROW, COLUMN)), Ref("r", (ROW, "x")))
-    found = solve(EXACT, step, lambda ref: Labelled(ref.axes, values[ref.value]), ROW, COLUMN)
+    step = Solve((Ref("t", (ROW, "x")),), ((Ref("m", (ROW, COLUMN)),),), (Ref("r", (ROW, "x")),))
+    (found,) = solve(EXACT, step, lambda ref: Labelled(ref.axes, values[ref.value]), ROW, COLUMN)
     assert ((np.eye(4, dtype=int).astype(object) - matrix).dot(found) == right).all()
     values["m"] = as_exact(matrix + np.eye(4, dtype=int))
     with pytest.raises(PlanError, match="strictly lower triangular"):
