@@ -68,6 +68,13 @@ class TorchTokens(TorchHead, TokenWriter):
     def _zeros(self, loop: Loop) -> str:
         return self.empty_states(loop)
 
+    def _before(self) -> None:
+        if self.printer.ring is not None:
+            self.line(f"held = min(position, {self.printer.ring})")
+
+    def _after(self, state: State, text: str) -> str:
+        return self.latest(state, text, "held + 1")
+
 
 class TorchSequences(TorchHead, SequenceWriter):
     """`SequenceWriter` for PyTorch: one batch axis in the chunkwise form."""
@@ -104,9 +111,11 @@ class TorchSequences(TorchHead, SequenceWriter):
 
     def _returned(self, state: State) -> str:
         name = self.names.value(state.name)
+        assert self.plan.time is not None
+        if state.grows and self.printer.ring is not None:
+            return self.latest(state, name, f"held + {self.printer.size(self.plan.time)}")
         if not state.grows or not self.library.in_place:
             return name
-        assert self.plan.time is not None
         return f"_sealed({name}, position + {self.printer.size(self.plan.time)}, {-len(state.axes)})"
 
     def _given_state(self, number: int, shape: str) -> str:

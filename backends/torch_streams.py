@@ -13,6 +13,8 @@ from tensorc.plan import ROW, Accumulate, Append, Loop, Ref, State, Weigh
 class TorchStreams(StreamPrinter):
     """Prints `Stream` steps and what stands in them."""
 
+    rings = True
+
     def _append(self, step: Append) -> None:
         if self.library.in_place:
             super()._append(step)
@@ -65,7 +67,7 @@ class TorchCaches(CacheWriter):
 
     def cache(self, state: State, number: int, position: str, time: str) -> str:
         """A cache at the start of a function over a whole sequence."""
-        given = f"state and state[{number}]" if position == "position" else "None"
+        given = f"state and state[{number}]" if position != "0" else "None"
         axis, dtype = -len(state.axes), self.cache_dtype(state)
         if self.library.in_place:
             shape = self.cache_shape(state, f"{position} + {time}")
@@ -74,10 +76,21 @@ class TorchCaches(CacheWriter):
 
     def caches(self, loop: Loop, number: int, streams: bool, time: str) -> None:
         """The caches of a loop, before it starts."""
+        position = "position" if streams else "0"
+        if self.printer.ring is not None:
+            self.line(f"held = min(position, {self.printer.ring})")
+            self.line("gone = position - held")
+            position = "held"
         for k, state in enumerate(loop.states):
             if state.grows:
                 name = self.printer.state(state)
-                self.line(f"{name} = {self.cache(state, number + k, 'position' if streams else '0', time)}")
+                self.line(f"{name} = {self.cache(state, number + k, position, time)}")
+
+    def latest(self, state: State, text: str, length: str) -> str:
+        """A cache of so many rows as it is handed on: a ring without what no later token reads."""
+        if not state.grows or self.printer.ring is None:
+            return text
+        return f"_latest({text}, {length}, {self.printer.ring}, {-len(state.axes)})"
 
     def empty_states(self, loop: Loop) -> str:
         """The states before any token."""

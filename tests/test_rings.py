@@ -110,3 +110,23 @@ def test_one_fold_without_a_limit_keeps_all_rows() -> None:
     compiled.verify()
     _, state = compiled.prefill(*inputs(19))
     assert {t.shape[0] for t in state.tensors} == {19}
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_torch_keeps_the_same_ring(name: str, grad: bool) -> None:
+    torch = pytest.importorskip("torch")
+    arrays = inputs(20, (2,))
+    whole = tensorc.compile(program(name), backend="reference")(*arrays)
+    compiled = tensorc.compile(program(name), backend="torch")
+    given = [torch.from_numpy(a).requires_grad_(grad) for a in arrays]
+    state, parts = None, []
+    for start, stop in ((0, 1), (1, 9), (9, 14)):
+        o, state = compiled.prefill(*(a[:, start:stop] for a in given), state=state)
+        parts.append(o)
+    for t in range(14, 20):
+        o, state = compiled.step(state, *(a[:, t] for a in given))
+        parts.append(o[:, None])
+    found = torch.cat(parts, 1).detach().numpy()
+    np.testing.assert_allclose(found, whole, rtol=1e-9, atol=1e-9)
+    assert all(t.shape[1] <= 5 for t in state.tensors)
