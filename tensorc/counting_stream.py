@@ -146,10 +146,10 @@ def amount(counter: Counter, expr: Expr) -> Any | None:
                 result = result + part if isinstance(expr, Add) else result * part
             return result
         case Call(function="maximum", arguments=parts):
-            found = [amount(counter, p) for p in parts]
-            if None in found:
+            ends: list[Any] = [amount(counter, p) for p in parts]
+            if None in ends:
                 return None
-            return max(found) if all(isinstance(p, int | Fraction) for p in found) else found[-1]
+            return max(ends) if all(isinstance(p, int | Fraction) for p in ends) else ends[-1]
     return None
 
 
