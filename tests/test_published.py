@@ -135,16 +135,16 @@ def test_the_published_recurrence(name: str) -> None:
     np.testing.assert_allclose(found, loop(step, *shape), rtol=1e-9, atol=1e-12)
 
 
-I, J = np.arange(T)[:, None], np.arange(T)
+ROWS, COLUMNS = np.arange(T)[:, None], np.arange(T)
 SCORES = X["q"] @ X["k"].T / np.sqrt(D)
 PAIRS: dict[str, tuple[Array, Any, list[Any]]] = {
-    "forgetting_attention": (SCORES + np.cumsum(X["g"])[:, None] - np.cumsum(X["g"]), J <= I, ["g"]),
-    "block_causal": (SCORES, J // 16 <= I // 16, []),
-    "soft_cap": (2 * np.tanh(SCORES / 2), J <= I, [2.0]),
-    "prefix_lm": (SCORES, (J <= I) | (J < 4), [np.array(4)]),
-    "alibi": (SCORES - 0.25 * (I - J), J <= I, [0.25]),
-    "sliding_window": (SCORES, (J <= I) & (J > I - 128), []),
-    "packed_documents": (SCORES, (J <= I) & (I // 5 == J // 5), [np.arange(T) // 5]),
+    "forgetting_attention": (SCORES + np.cumsum(X["g"])[:, None] - np.cumsum(X["g"]), COLUMNS <= ROWS, ["g"]),
+    "block_causal": (SCORES, COLUMNS // 16 <= ROWS // 16, []),
+    "soft_cap": (2 * np.tanh(SCORES / 2), COLUMNS <= ROWS, [2.0]),
+    "prefix_lm": (SCORES, (COLUMNS <= ROWS) | (COLUMNS < 4), [np.array(4)]),
+    "alibi": (SCORES - 0.25 * (ROWS - COLUMNS), COLUMNS <= ROWS, [0.25]),
+    "sliding_window": (SCORES, (COLUMNS <= ROWS) & (COLUMNS > ROWS - 128), []),
+    "packed_documents": (SCORES, (COLUMNS <= ROWS) & (ROWS // 5 == COLUMNS // 5), [np.arange(T) // 5]),
 }
 
 
@@ -161,7 +161,7 @@ def test_a_short_convolution_and_the_cosine_of_the_distance() -> None:
     found = tensorc.compile(EXAMPLES / "short_convolution.tc")(X["k"], X["wb"])
     np.testing.assert_allclose(found, convolved(X["k"], X["wb"]), rtol=1e-9, atol=1e-12)
     q, k = np.abs(X["q"]), np.abs(X["k"])
-    w = np.tril(q @ k.T * np.cos(0.05 * (I - J)))
+    w = np.tril(q @ k.T * np.cos(0.05 * (ROWS - COLUMNS)))
     found = tensorc.compile(EXAMPLES / "cosformer.tc")(q, k, X["v"], 0.05)
     np.testing.assert_allclose(found, w @ X["v"] / w.sum(1, keepdims=True), rtol=1e-9, atol=1e-12)
 
@@ -185,6 +185,6 @@ def test_query_heads_share_keys() -> None:
     q, k, v = rng.normal(size=(4, T, D)), rng.normal(size=(2, T, D)), rng.normal(size=(2, T, E))
     found = tensorc.compile(EXAMPLES / "grouped_queries.tc")(q, k, v)
     for head in range(4):
-        p = np.where(J <= I, np.exp(q[head] @ k[head // 2].T / np.sqrt(D)), 0)
+        p = np.where(COLUMNS <= ROWS, np.exp(q[head] @ k[head // 2].T / np.sqrt(D)), 0)
         expected = p @ v[head // 2] / p.sum(1, keepdims=True)
         np.testing.assert_allclose(found[head], expected, rtol=1e-9, atol=1e-12)
