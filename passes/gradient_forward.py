@@ -282,9 +282,9 @@ class _Equation:
         return self._simple(reduced, "lse" if node.op == "logsumexp" else "top", scope)
 
     def _count(self, node: Reduce, scope: dict[str, Extent]) -> Expr:
-        """How many elements a mean is over."""
+        """How many elements a mean is over; 1 for none, since its gradient then goes to nothing."""
         if node.domain:
-            return self._simple(node, "count", scope)
+            return self._simple(Call("maximum", (node, Const(1))), "count", scope)
         factors: list[Expr] = []
         for bind in node.binds:
             factors += [Const(bind.extent.coefficient)] if bind.extent.coefficient != 1 else []
