@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.python_sequence import SequenceWriter
 from tensorc.backends.python_signature import HeadWriter
@@ -25,7 +27,8 @@ class NumpyPrinter(StreamPrinter, StepPrinter):
 class CacheWriter(HeadWriter):
     """What functions need for states that grow."""
 
-    printer_type = NumpyPrinter
+    printer_type: type[StepPrinter] = NumpyPrinter
+    printer: Any  # of this or another library, always with streams
     without: Extent | None = None  # the axis that inputs lack
 
     def cache_shape(self, state: State, rows: str) -> str:

@@ -234,7 +234,7 @@ def _sum(left: Expr, right: Expr) -> Expr:
     """A sum with its numbers added up, at the end."""
     terms = [t for e in (left, right) for t in (e.terms if isinstance(e, Add) else (e,))]
     number = sum(int(t.value) for t in terms if isinstance(t, Const))
-    kept = [t for t in terms if not isinstance(t, Const)]
+    kept: list[Expr] = [t for t in terms if not isinstance(t, Const)]
     for term in list(kept):
         if Neg(term) in kept and term in kept:  # w - w
             kept.remove(term)

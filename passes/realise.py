@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
-from tensorc.ir import Expr, Extent, Index, Node, Program, Read, Size, rebuild, substitute
+from tensorc.ir import Cond, Expr, Extent, Index, Node, Program, Read, Size, rebuild, substitute
 from tensorc.passes.blockwise import Pass, node_inputs, schedule
 from tensorc.passes.emit import BODY, CONSTANT, SETUP, Emitter
 from tensorc.passes.relation import TOKEN
@@ -307,9 +307,13 @@ class Realiser(ABC):
 
         return visit(expr)  # type: ignore[return-value]
 
-    def at_token(self, expr: Expr) -> Expr:
+    @overload
+    def at_token(self, node: Expr) -> Expr: ...
+    @overload
+    def at_token(self, node: Cond) -> Cond: ...
+    def at_token(self, node: Any) -> Any:
         """An expression or condition of the token `TOKEN` as one of this form."""
-        return self._here(expr)
+        return self._here(node)
 
     def _labels(self, axes: tuple[str, ...]) -> list[str]:
         return [self.token if a == TOKEN else a for a in axes if a != TOKEN or self.token]  # type: ignore[misc]

@@ -71,6 +71,10 @@ class Folds(Tiles):
         """A new loop: no cache, nothing known."""
         self.caches: dict[tuple[str, bool], tuple[State, Ref]] = {}
 
+    def build(self, node: Folded) -> None:
+        """The steps of a fold: its value is bound in the loop."""
+        raise NotImplementedError
+
     @property
     def states(self) -> tuple[State, ...]:
         """The caches of this loop; rings if no token reads further back than a number of tokens."""
@@ -272,8 +276,8 @@ class BlockFolds(Folds):
             emitter.provide(running.ref.value, None, BODY)
         emitter.steps[BODY].append(stream)
         self.columns = ()
-        for one, (value, weighed, later) in zip(group, parts, strict=True):
-            real.bind(one, self._result(one, value, weighed, later))
+        for one, (summed, weighed, later) in zip(group, parts, strict=True):
+            real.bind(one, self._result(one, summed, weighed, later))
 
     def _is_token(self, value: str) -> bool:
         return TOKEN in self._own(value).axes

@@ -76,7 +76,7 @@ def select(machine: Interpreter, step: Select) -> None:
     axis = step.out.axes.index(step.label)
     number = machine.value(step.source).array
     given = machine.values.get(step.source.value, (None, None))[1]
-    found = []
+    found: list[Array | None] = []
     for array in (number, given):
         if array is None:
             found.append(None)
@@ -93,9 +93,8 @@ def select(machine: Interpreter, step: Select) -> None:
         if len(places) and places[0] < 0:
             raise PlanError(f"The columns {step.label} need rows that the ring no longer has.")
         found.append(np.asarray(np.take(array, places, axis=at), array.dtype))
-    number, given = found
-    assert number is not None
-    machine.make(step.out, number, given)
+    assert found[0] is not None
+    machine.make(step.out, found[0], found[1])
 
 
 def region(machine: Interpreter, step: Region) -> None:
