@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensorc.errors import TensorcError
+from tensorc.printing import print_rows
 from tensorc.state import Layout
 
 if TYPE_CHECKING:
@@ -100,9 +101,9 @@ def state_layout(program: Program, plan: Plan, bound: Bound, token: bool = False
         else:
             shapes.append(bound.batch + features)
     names = tuple(s.name.lstrip("%") for s in plan.states)
-    rows = str(plan.time)
+    rows = {s.name: str(plan.time) if s.reach is None else print_rows(s.reach) for s in plan.states}
     axes = tuple(
-        tuple(rows if s.grows and k == 0 else str(extents[a]) for k, a in enumerate(s.axes))
+        tuple(rows[s.name] if s.grows and k == 0 else str(extents[a]) for k, a in enumerate(s.axes))
         for s in plan.states
     )
     return Layout(program.name, names, axes, tuple(shapes), str(np.dtype(bound.compute)))

@@ -246,3 +246,15 @@ def _integer(value: int) -> str:
         return text
     digits = text.rstrip("0")
     return f"{digits}e{len(text) - len(digits)}" if len(digits) < len(text) else f"{text}.0"
+
+
+def print_rows(reach: Expr) -> str:
+    """How many rows a ring holds at most, as text.
+
+    >>> from tensorc.ir import Add, Call, Const, Size
+    >>> print_rows(Call("maximum", (Const(0), Add((Size("w"), Const(-1))))))
+    'w - 1'
+    """
+    while isinstance(reach, Call) and reach.arguments[0] == Const(0):
+        reach = reach.arguments[1]
+    return print_expr(reach).replace("+ -", "- ")

@@ -8,11 +8,11 @@ from textwrap import wrap
 
 from tensorc.approximation import as_dict
 from tensorc.cost import FIGURES, PlanCost, StepCost
-from tensorc.ir import Call, Const, Expr, TensorDecl
+from tensorc.ir import TensorDecl
 from tensorc.plan import Fill, Gather, Keep, Load, Plan, Step, Update
 from tensorc.plan_text import Notation
 from tensorc.polynomial import Polynomial
-from tensorc.printing import print_equation, print_expr
+from tensorc.printing import print_equation, print_rows
 from tensorc.report import Report
 from tensorc.runs import AFTER, BEFORE, BODY, SETUP, Place
 
@@ -238,7 +238,7 @@ def _states(report: Report) -> Iterator[str]:
             size = size * Polynomial.of(extents[axis])
         text = "grows: a row for every token" if state.grows else added.get(state.name, "")
         if state.reach is not None:
-            text = f"a ring: a row for each of the last {_rows(state.reach)} tokens"
+            text = f"a ring: a row for each of the last {print_rows(state.reach)} tokens"
         elif state.grows and plan.time is not None:
             size = Polynomial.of(plan.time) * size
         rows.append((notation.state(state), size.text(list(report.sizes)), text))
@@ -246,13 +246,6 @@ def _states(report: Report) -> Iterator[str]:
     for name, elements, text in rows:
         start = f"  {name:{first}}  {elements:{second}}  "
         yield from _paragraph(text or "-", start, " " * len(start))
-
-
-def _rows(reach: Expr) -> str:
-    """How many rows a ring holds, where that is not negative."""
-    while isinstance(reach, Call) and reach.arguments[0] == Const(0):
-        reach = reach.arguments[1]
-    return print_expr(reach).replace("+ -", "- ")
 
 
 def _added(plan: Plan, notation: Notation) -> dict[str, str]:
