@@ -83,7 +83,7 @@ class Path:
 
     def where(self, conditions: Iterable[Cond]) -> Path:
         """The path where conditions hold as well."""
-        new = [c for c in conjuncts(tuple(conditions)) if c not in self.conditions]
+        new = [c for c in map(bare, conjuncts(tuple(conditions))) if c not in self.conditions]
         return replace(self, conditions=(*self.conditions, *dict.fromkeys(new)))
 
     def within(self, binds: Iterable[Bind], conditions: Iterable[Cond] = ()) -> Path:
@@ -105,7 +105,7 @@ class Path:
             tuple(dict.fromkeys(kept)),
             tuple(substitute(f, names) for f in self.factors),
             tuple(substitute(f, names) for f in self.divisors),
-            tuple(substitute(c, names) for c in self.conditions),
+            tuple(bare(substitute(c, names)) for c in self.conditions),
             self.scale,
         )
 
@@ -153,10 +153,23 @@ class Path:
         return result
 
 
+def bare(condition: Cond) -> Cond:
+    """An order of two indices as a comparison of just them: j < i for j <= i - 1. It gives an index that
+    stands on no axis the range of the other."""
+    found = as_order(condition)
+    if found is None or not isinstance(condition, Compare):
+        return condition
+    if isinstance(condition.left, Index) and isinstance(condition.right, Index):
+        return condition
+    return Compare(found[2], Index(found[0]), Index(found[1]))
+
+
 def tidy(conditions: tuple[Cond, ...]) -> tuple[Cond, ...]:
     """The conditions without j <= i where j < i is one of them."""
-    strict = {as_order(c)[:2] for c in conditions if (as_order(c) or ("", "", ""))[2] == "<"}  # type: ignore[index]
-    return tuple(c for c in conditions if (o := as_order(c)) is None or o[2] != "<=" or o[:2] not in strict)
+    orders = [as_order(c) for c in conditions]
+    strict = {o[:2] for o in orders if o is not None and o[2] == "<"}
+    kept = [o is None or o[2] != "<=" or o[:2] not in strict for o in orders]
+    return tuple(c for c, keep in zip(conditions, kept, strict=True) if keep)
 
 
 def chained(conditions: tuple[Cond, ...]) -> tuple[Cond, ...]:

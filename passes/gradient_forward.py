@@ -43,6 +43,7 @@ from tensorc.ir import (
     walk,
 )
 from tensorc.passes.adjoint_gates import decay_of, power_of_distance, scaled_inside
+from tensorc.passes.adjoint_paths import bare
 from tensorc.passes.gradient_names import Names, letters_of
 from tensorc.passes.inline import dependency_order, is_recursive
 from tensorc.passes.records import Log
@@ -325,6 +326,7 @@ class _Equation:
         return replace(node, arguments=arguments)
 
     def _condition(self, condition: Cond, scope: dict[str, Extent]) -> Cond:
+        condition = bare(condition)
         if isinstance(condition, Compare):
             return replace(
                 condition,
