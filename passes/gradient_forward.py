@@ -29,6 +29,7 @@ from tensorc.ir import (
     Mul,
     Neg,
     Node,
+    Or,
     Pow,
     Program,
     Read,
@@ -36,6 +37,7 @@ from tensorc.ir import (
     Size,
     Softmax,
     Where,
+    conjuncts,
     free_indices,
     reads,
     rebuild,
@@ -285,12 +287,27 @@ class _Equation:
     def _count(self, node: Reduce, scope: dict[str, Extent]) -> Expr:
         """How many elements a mean is over; 1 for none, since its gradient then goes to nothing."""
         if node.domain:
+            node = replace(node, domain=(*node.domain, *self._ranges(node, scope)))
             return self._simple(Call("maximum", (node, Const(1))), "count", scope)
         factors: list[Expr] = []
         for bind in node.binds:
             factors += [Const(bind.extent.coefficient)] if bind.extent.coefficient != 1 else []
             factors += [Size(n) for n in bind.extent.names]
         return Const(1) if not factors else factors[0] if len(factors) == 1 else Mul(tuple(factors))
+
+    def _ranges(self, node: Reduce, scope: Scope) -> list[Cond]:
+        """For each index that nothing gives a range, on no axis: a condition that always holds."""
+        compared = [c for c in conjuncts(node.domain) if isinstance(c, Compare)]
+        pairs = [
+            (c.left, c.right) for c in compared if isinstance(c.left, Index) and isinstance(c.right, Index)
+        ]
+        found: list[Cond] = []
+        for bind in node.binds:
+            own = Index(bind.name)
+            other = next((Index(n) for n, extent in scope.items() if extent == bind.extent), None)
+            if other is not None and not any(own in pair for pair in pairs):
+                found.append(Or((Compare("<=", own, other), Compare(">", own, other))))
+        return found
 
     def _nested_softmax(self, node: Softmax, scope: dict[str, Extent]) -> Expr:
         if self.members & reads(node):
