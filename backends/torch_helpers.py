@@ -285,6 +285,23 @@ def _system(blocks, rights, columns):
     return found.unbind(-columns - 1)
 
 
+def _system(blocks, rights, columns):
+    """The unknowns of unknown[a] = right[a] + sum of blocks[a][b] @ unknown[b] over b, each block strictly
+    lower triangular or None: one triangular system, the unknowns of a row side by side."""
+    known = [block for row in blocks for block in row if block is not None]
+    batch = torch.broadcast_shapes(*(block.shape[:-2] for block in known))
+    length, count = known[0].shape[-1], len(rights)
+    none = known[0].new_zeros(*batch, length, length)
+    rows = [torch.stack([(none if b is None else b).expand_as(none) for b in row], -1) for row in blocks]
+    matrix = torch.stack(rows, -3).reshape(*batch, length * count, length * count)
+    joint = torch.stack(torch.broadcast_tensors(*rights), -columns - 1)
+    wide = joint.shape[joint.dim() - columns :]
+    joint = joint.reshape((*joint.shape[: joint.dim() - columns - 2], length * count, *wide))
+    found = _triangular(matrix, joint, columns)
+    found = found.reshape((*found.shape[: found.dim() - columns - 1], length, count, *wide))
+    return found.unbind(-columns - 1)
+
+
 def _scan(x, gate, state, axis):
     """The state after each position along `axis` (negative): gate[t] · before + x[t], by doubling."""
     length, first = x.shape[axis], state.unsqueeze(axis)
