@@ -7,11 +7,16 @@ pointwise in the inputs: then they are made again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+
+import networkx as nx
 
 from tensorc.ir import reads
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stage_graph import Folded, Graph, GraphNode, Memory, Packed, Product, Shift, Stage, Value
+
+ROUNDS = 8  # of moving values that depend on themselves to a later loop
 
 
 @dataclass(slots=True)
@@ -34,12 +39,37 @@ class Schedule:
 
 
 def schedule(graph: Graph) -> Schedule:
-    """Assign every node of the graph to the earliest loop that can compute it."""
+    """Assign every node of the graph to the earliest loop that can compute it. Values that depend on
+    themselves share a loop: the first that has what all of them need."""
+    together = _cycles(graph)
+    least: dict[str, int] = {}
+    plan = _schedule(graph, least)
+    for _ in range(len(together) + ROUNDS):
+        apart = [c for c in together if len({plan.first[value] for value in c}) > 1]
+        if not apart:
+            break
+        for cycle in apart:
+            latest = max(plan.first[value] for value in cycle)
+            least.update(dict.fromkeys(cycle, latest))
+        plan = _schedule(graph, least)
+    return plan
+
+
+def _cycles(graph: Graph) -> list[set[str]]:
+    """The sets of values that depend on themselves."""
+    made = {n.out.value for n in graph.nodes}
+    values: nx.DiGraph[str] = nx.DiGraph()
+    for node in graph.nodes:
+        values.add_edges_from((v, node.out.value) for v in node_inputs(graph, node) if v in made)
+    return [c for c in nx.strongly_connected_components(values) if len(c) > 1]
+
+
+def _schedule(graph: Graph, least: Mapping[str, int]) -> Schedule:
     plan = Schedule([Pass()], {}, set())
     placed: dict[tuple[str, int], str] = {}
     for node in graph.nodes:
         inputs = node_inputs(graph, node)
-        level = max([0, *(plan.first.get(value, 0) for value in inputs)])
+        level = max([least.get(node.out.value, 0), *(plan.first.get(value, 0) for value in inputs)])
         if isinstance(node, Stage):
             _place_stage(graph, node, level, plan, placed)
         elif isinstance(node, Folded):

@@ -140,6 +140,22 @@ def test_decays_of_a_chunk_are_not_overwritten_while_they_are_needed() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
+def test_a_self_reference_waits_for_what_it_adds_to() -> None:
+    """What w adds to its own result comes from three loops, the last of them backwards."""
+    text = """
+def f(x[n, d], k[n, d]) -> w[n, d]:
+    a[i, c] = sum[j >= i](x[j, c])
+    b[i, c] = sum[j <= i](a[j, c] * k[j, c])
+    z[i, c] = sum[j >= i](b[j, c] * x[j, c])
+    w[i, c] = z[i, c] - sum[j < i](k[i, m] * k[j, m] * w[j, c])
+"""
+    call = tensorc.compile(text, form="chunkwise")
+    rng = np.random.default_rng(0)
+    x, k = rng.normal(size=(300, 4)), rng.normal(size=(300, 4)) / 8
+    expected = tensorc.compile(text, backend="reference")(x, k)
+    np.testing.assert_allclose(call(x, k), expected, rtol=1e-8, atol=1e-9 * np.abs(expected).max())
+
+
 def test_attention_between_two_sequences() -> None:
     """Rows of both sequences are outputs: one axis of rows is not enough for blocks."""
     gradient = tensorc.grad(program("attention"))
