@@ -52,7 +52,8 @@ def accuracy(model: LanguageModel, tokens: Tensor, targets: Tensor) -> float:
 
 
 def main() -> int:
-    parser = options("Multi-query associative recall.", width=64, depth=2, steps=1000)
+    parser = options("Multi-query associative recall.", width=64, depth=2, steps=600)
+    parser.set_defaults(batch=64)
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--keys", type=int, default=64, help="different keys")
     parser.add_argument("--values", type=int, default=64, help="different values")

@@ -10,9 +10,10 @@ from tensorc.errors import TensorcError
 
 
 class ShortConvolution(Module):
-    """y[i, c] = sum[t < taps](w[c, t] * x[i - t, c]), which starts as y = x.
+    """y[i, c] = sum[t < taps](w[t, c] * x[i - t, c]), with a state of the last `taps - 1` tokens.
 
-    The state is the last `taps - 1` tokens.
+    It starts as y = x plus noise: filters that differ let keys find the token before theirs at once (with
+    y = x alone, associative recall is learned many times later).
 
     >>> _ = torch.manual_seed(0)
     >>> mix = ShortConvolution(3, taps=4)
@@ -28,7 +29,7 @@ class ShortConvolution(Module):
         super().__init__()
         if taps < 1:
             raise TensorcError(f"conv={taps}: a convolution has 1 tap or more; 0 is none at all.")
-        weight = torch.randn(taps, channels) * 0.02
+        weight = torch.randn(taps, channels) * 0.3
         weight[0] += 1
         self.weight = Parameter(weight)
 
