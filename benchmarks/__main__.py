@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import crossover, folds, memory, results, speed, startup
+from benchmarks import crossover, folds, memory, results, speed, speed_torch, startup
 from benchmarks.figure import Figure
 
 GROUPS = {
@@ -22,6 +22,7 @@ GROUPS = {
     "step": speed.step,
     "state": speed.state,
     "fold": folds.fold,
+    "torch": speed_torch.torch,
 }
 
 

@@ -91,3 +91,19 @@ def solve(matrix: Tensor, right: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(
         matrix.mT, right.mT, upper=True, left=False, unitriangular=True
     ).mT
+
+
+def linear_attention_step(state: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """One token of linear attention, (..., d) and (..., e): the output and a new state (..., d, e)."""
+    new = torch.addcmul(state, k.unsqueeze(-1), v.unsqueeze(-2))
+    return (q.unsqueeze(-2) @ new).squeeze(-2), new
+
+
+def hla2_step(
+    state: tuple[Tensor, Tensor], q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """One token of the second order: the output and the new states M (..., d, d) and S (..., d, e)."""
+    M = torch.addcmul(state[0], k.unsqueeze(-1), k.unsqueeze(-2))
+    z = (q.unsqueeze(-2) @ M).squeeze(-2)
+    S = torch.addcmul(state[1], z.unsqueeze(-1), v.unsqueeze(-2))
+    return (q.unsqueeze(-2) @ S).squeeze(-2), (M, S)
