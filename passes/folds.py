@@ -133,8 +133,10 @@ class FoldBuilder(PairBuilder):
         rest = [f for f in term.factors if f not in mine]
         features = {b.name for b in term.bound} - tokens
         outside = frozenset().union(kept, *(free_indices(f) for f in rest))
-        shared = frozenset(n for f in mine for n in free_indices(f) - tokens if n in outside)
-        inner = frozenset(n for f in mine for n in free_indices(f)) & features - shared
+        outside |= frozenset().union(*(r.features for r in term.relations if r not in relations))
+        used = frozenset().union(*(free_indices(f) for f in mine), *(r.features for r in relations)) - tokens
+        shared = used & outside
+        inner = used & features - shared
         bound = tuple(b for b in term.bound if b.name == token or b.name in inner)
         part = Term(factors=tuple(mine), relations=tuple(relations), bound=bound)
         try:
@@ -369,9 +371,10 @@ class FoldBuilder(PairBuilder):
         """The values that are read at the row, and at columns (whether as data that is compared)."""
         rows: dict[str, None] = {}
         cached: dict[tuple[str, bool], None] = {}
-        pending: list[tuple[Node, bool]] = [(n, False) for n in (*factors, *domain)]
+        # What a mask compares is cached as given; a factor reads values, whatever it does with them.
+        pending: list[tuple[Node, bool]] = [(n, False) for n in factors] + [(c, True) for c in domain]
         if weights is not None:
-            pending += [(n, False) for n in (weights.score, *weights.domain)]
+            pending += [(weights.score, False), *((c, True) for c in weights.domain)]
         while pending:
             node, given = pending.pop()
             if isinstance(node, Softmax) and any(b.name in columns or b.name[0] in "~@" for b in node.over):
@@ -388,10 +391,9 @@ class FoldBuilder(PairBuilder):
                 continue
             if isinstance(node, Read):
                 self._note(node, columns, given, rows, cached)
-            inner = given or isinstance(node, Compare)
             from tensorc.ir import children
 
-            pending += [(c, inner) for c in children(node)]
+            pending += [(c, given) for c in children(node)]
         return tuple(rows), tuple(cached)
 
     def _note(

@@ -159,6 +159,11 @@ class _GraphBuilder:
         for node in walk(expr):
             if not isinstance(node, Read):
                 continue
+            if node.tensor in self.stages.graph.pairs and len(set(node.subscripts)) < len(node.subscripts):
+                raise NoScan(
+                    f"{print_expr(node)} reads a pair of tokens at its diagonal",
+                    "write what it is for one token as an equation of its own",
+                )
             for extent, subscript in zip(self.axes[node.tensor], node.subscripts, strict=True):
                 if extent == self.time and not _is_near(subscript, binds, extent):
                     raise NoScan(

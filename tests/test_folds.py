@@ -20,6 +20,7 @@ def attention(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
     o[i, x] = p[i, j] * v[j, x]
 """
 STREAMING = {
+    "data beside a pair": "o[i, x] = sum[j <= i, seg[j] != 0](relu(q[i, c] * k[j, c]) * v[j, x])",
     "strict": "p[i, j] = softmax[j < i](q[i, c] * k[j, c]); o[i, x] = p[i, j] * v[j, x]",
     "window": (
         "p[i, j] = softmax[j, i - 3 < j <= i](q[i, c] * k[j, c] - (i - j) / 2); o[i, x] = p[i, j] * v[j, x]"
@@ -336,3 +337,20 @@ def test_the_report_says_that_the_state_grows() -> None:
     assert forms["recurrent"]["state_elements"] == forms["chunkwise"]["state_elements"] == 12000
     refused = [r for r in report.to_dict()["refused"] if r["rule"] == "summary-first"]
     assert refused and all(r["change"] and r["line"] for r in refused)
+
+
+def test_a_decay_per_channel_of_a_token_that_is_summed_first() -> None:
+    body = "o[i, a] = sum[i - 5 < j <= i, u < j](A[u] * r[a] ** (j - u) * k[j])"
+    text = f"def f(A[n], r[d], k[n]) -> o[n, d]: {body}"
+    for form in ("chunkwise", "recurrent"):
+        assert tensorc.compile(text, form=form).verify(time_limit=3)
+
+
+def test_the_diagonal_of_a_pair_is_refused() -> None:
+    text = """def f(q[n, d], k[n, d]) -> o[n]:
+    p[i, j] = softmax[j <= i](q[i, c] * k[j, c])
+    o[i] = p[i, i]
+"""
+    with pytest.raises(tensorc.FormError, match="at its diagonal"):
+        tensorc.compile(text, form="recurrent")
+    assert tensorc.compile(text).verify(time_limit=3)
