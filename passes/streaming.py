@@ -67,8 +67,11 @@ class _Weighed:
 class Folds(Tiles):
     """What both ways to realise folds share: caches, weights, and what is summed."""
 
+    loop = 0  # how many were started
+
     def start(self) -> None:
         """A new loop: no cache, nothing known."""
+        self.loop += 1
         self.caches: dict[tuple[str, bool], tuple[State, Ref]] = {}
 
     def build(self, node: Folded) -> None:
@@ -166,7 +169,7 @@ class Folds(Tiles):
         axes = self._own(value).axes
         if value in self.real.inputs or value in self.real.kept:
             tensor = value if value in self.real.inputs else self.real.kept[value].value
-            name = f"${value.strip('$%')}_all"
+            name = f"${value.strip('$%')}_all{self.loop if self.loop > 1 else ''}"
             if name not in emitter.level:
                 labels = tuple(f"#{k}" for k in range(len(axes)))
                 emitter.provide(name, Load(Ref(name, labels), tensor, None), CONSTANT)
