@@ -42,14 +42,15 @@ def makes(step: object) -> list[Ref]:
     return step_outputs(step)  # type: ignore[arg-type]
 
 
-def fused(steps: Sequence[Step], kept: Iterable[str]) -> list[Step]:
-    """The steps, products that are only added to something joined with that. `kept` are values that are
-    needed later."""
+def fused(steps: Sequence[Step], kept: Iterable[str], matrices: bool = True) -> list[Step]:
+    """The steps, products that are only added to something joined with that: products of matrices, or those
+    without a sum. `kept` are values that are needed later."""
     counts: dict[str, int] = dict.fromkeys(kept, 2)
     for step in steps:
         for ref in step_inputs(step):
             counts[ref.value] = counts.get(ref.value, 0) + 1
-    products = {s.out.value: s for s in steps if isinstance(s, Contract) and _is_matrix(s)}
+    fits = _is_matrix if matrices else _is_plain
+    products = {s.out.value: s for s in steps if isinstance(s, Contract) and fits(s)}
     once = {value: s for value, s in products.items() if counts.get(value) == 1}
     result: list[Step] = []
     gone: set[str] = set()
@@ -100,6 +101,13 @@ def _ref(term: object) -> Ref | None:
 
 def _is_matrix(step: Contract) -> bool:
     return matrix_axes(step) is not None
+
+
+def _is_plain(step: Contract) -> bool:
+    """Whether a contraction sums nothing."""
+    if step.right is None:
+        return False
+    return {*step.left.axes, *step.right.axes} == {*step.out.axes}
 
 
 def matrix_axes(step: Contract) -> tuple[bool, list[str], str, str, str] | None:

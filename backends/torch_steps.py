@@ -36,7 +36,9 @@ class TorchPrinter(TorchStreams, StepPrinter):
                 self.made[step.out.value] = Made("", frozenset(), False, None)
         kept = {ref.value for _, ref in self.plan.outputs} | {r.value for s in later for r in step_inputs(s)}
         shown = [s for s in steps if not (isinstance(s, Tile) and s.out.value in self.masks)]
-        StepPrinter.block(self, fused(shown, kept) if self.flat else shown, later)
+        if self.flat or self.plan.form == "recurrent":
+            shown = fused(shown, kept, matrices=self.flat)
+        StepPrinter.block(self, shown, later)
 
     def reads(self, step: Step) -> list[Ref]:
         return reads(step)
@@ -116,6 +118,9 @@ class TorchPrinter(TorchStreams, StepPrinter):
 
     def _addproduct(self, step: AddProduct) -> None:
         """base + left · right: in one pass, where all three have the whole batch."""
+        if not self.flat:
+            self._outer(step)
+            return
         values = [step.base, *step_inputs(step.product)]
         if not all(self._full(self.made[r.value]) for r in values):
             self._contract(step.product)
@@ -147,6 +152,16 @@ class TorchPrinter(TorchStreams, StepPrinter):
         else:
             function = "_add_product" if stacked else "torch.baddbmm"
             self.line(f"{made.name} = {function}({text}, {left}, {right})")
+
+    def _outer(self, step: AddProduct) -> None:
+        """base + left · right of a token: a product without a sum, in one pass."""
+        left, right = step_inputs(step.product)
+        for ref in (left, right, step.base):
+            self._use(ref)
+        axes = step.out.axes
+        parts = ", ".join(self._at(ref, axes) for ref in (step.base, left, right))
+        made = self._new(step.out, [step.base, left, right])
+        self.line(f"{made.name} = torch.addcmul({parts})")
 
     def _factors(self, step: AddProduct) -> tuple[str, str, bool]:
         """The matrices of a product as source, and whether they are in stacks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ DTYPES = frozenset(
     )
 )  # fmt: skip
 NUMBERS = (bool, int, float)
+look = attrgetter("shape", "dtype", "device", "requires_grad")
 
 
 def signature_of(arguments: Sequence[Any]) -> object:
@@ -28,10 +30,9 @@ def signature_of(arguments: Sequence[Any]) -> object:
     None where an argument is no tensor, and under autocast. Two calls that look the same run the same code.
     """
     try:
-        if not arguments or torch.is_autocast_enabled(arguments[0].device.type):
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
             return None
-        recorded = torch.is_grad_enabled() and any([a.requires_grad for a in arguments])
-        return (recorded, *[(a.shape, a.dtype, a.device) for a in arguments])
+        return (torch.is_grad_enabled(), *map(look, arguments))
     except AttributeError:
         return None
 

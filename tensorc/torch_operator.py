@@ -14,7 +14,7 @@ from tensorc.binding import Bound, signature
 from tensorc.errors import TensorcError
 from tensorc.forms import Printer
 from tensorc.ir import Extent, Program
-from tensorc.operator import SEEN, Operator
+from tensorc.operator import SEEN, Operator, new_tuple
 from tensorc.plan import Plan
 from tensorc.prepared import Call, state_layout, with_keywords
 from tensorc.state import Layout, State
@@ -182,12 +182,14 @@ class TorchOperator(Operator):
         outputs, tensors = token.function(state.tensors, *arguments, position=state.position)
         if token.rounded is not None:
             outputs = tuple([o.to(token.rounded) for o in outputs])
-        after = State(state.position + 1, tensors, token.layout)
+        after = new_tuple(State, (state.position + 1, tensors, token.layout))  # as State(...), faster
         return (outputs[0] if self._single else outputs), after
 
     def _token_key(self, state: State, arguments: tuple[Any, ...]) -> object:
         key = signature_of(arguments)
-        return None if key is None else (key, recorded(state.tensors))
+        if key is None or not torch.is_grad_enabled():
+            return key
+        return key, recorded(state.tensors)
 
     def _token(
         self,
