@@ -56,7 +56,7 @@ class TensorAttention(Attention):
 class TensorInteraction(Attention):
     """Channels mix by what the tokens so far have in common: o = B B^T v, with B the sum of q k^T.
 
-    `decay` lets B forget, by a factor that each token chooses. All other arguments are those of `Attention`.
+    With `decay` B forgets, by a factor that each token chooses. All other arguments are those of `Attention`.
 
     >>> import torch
     >>> layer = TensorInteraction(16, heads=2)
@@ -65,12 +65,15 @@ class TensorInteraction(Attention):
     True
     """
 
-    def __init__(self, width: int, *, decay: bool = True, **options: Any) -> None:
+    def __init__(self, width: int, *, decay: bool = False, **options: Any) -> None:
         super().__init__(DECAYED_INTERACTION if decay else INTERACTION, width, **options)
 
 
 class DeepTensorNetwork(LanguageModel):
     """A causal language model: tokens mix by tensor attention, channels by tensor interaction.
+
+    `decay` lets the heads of tensor attention forget, by factors that tokens choose; `conv` are the taps of
+    short convolutions (0: none); `checkpoint` computes blocks again in the backward pass.
 
     >>> import torch
     >>> model = DeepTensorNetwork(vocabulary=256, width=32, depth=2, heads=2)
@@ -92,12 +95,12 @@ class DeepTensorNetwork(LanguageModel):
         decay: bool = True,
         checkpoint: bool = False,
     ) -> None:
-        options: dict[str, Any] = {"heads": heads, "conv": conv, "decay": decay, "gate": True}
+        options: dict[str, Any] = {"heads": heads, "conv": conv, "gate": True}
         super().__init__(
             vocabulary,
             width,
             depth,
-            lambda: TensorAttention(width, **options),
+            lambda: TensorAttention(width, decay=decay, **options),
             lambda: TensorInteraction(width, **options),
             checkpoint=checkpoint,
         )
