@@ -34,7 +34,8 @@ class TorchSources(Sources):
         tensors = {name: tensor(array) for name, array in inputs.items()}
         before = None if state is None else tuple(map(tensor, state))
         kind: Any = getattr(torch, dtype.name)
-        outputs, states = super().run(plan, chunk, tensors, sizes, before, position, kind)
+        found: Any = super().run(plan, chunk, tensors, sizes, before, position, kind)
+        outputs, states = found
         return {n: t.numpy() for n, t in outputs.items()}, tuple(t.numpy() for t in states)
 
     def _argument(self, array: Any) -> Any:

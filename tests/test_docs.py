@@ -95,7 +95,8 @@ def modules() -> list[str]:
 
 @pytest.mark.parametrize("name", modules())
 def test_docstring_examples(name: str) -> None:
-    if name == "tensorc.backends.torch_helpers" or name.startswith("tensorc.nn"):
+    needs = ("tensorc.backends.torch_helpers", "tensorc.nn", "tensorc.torch_", "tensorc.verify_torch")
+    if name.startswith(needs):
         pytest.importorskip("torch")
     result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
     assert result.failed == 0
