@@ -68,7 +68,7 @@ class Chunkwise(PairPolynomials):
             if [self._extent(a) for a in own] != [self._extent(a) for a in frame]:
                 raise NotAffine("its unknowns have different axes")
             to = dict(zip(own, frame, strict=True))
-            blocks, right = self._blocks(row, unknowns, found, why)
+            blocks, right = self._blocks(row, unknowns, found, rule(row.unknown.why, why.rule))
             matrix.append(tuple(None if block is None else block.relabel(to) for block in blocks))
             rights.append(right.relabel(to))
             names.append({b: a for a, b in to.items()})

@@ -120,6 +120,11 @@ class PairBuilder:
             expr = Const(0) if not parts else parts[0] if len(parts) == 1 else Add(tuple(parts))
         labels = tuple(names[b.name] for b in definition.left)
         self.graph.pairs[definition.target] = Pair(labels, expr, why)
+        self.log.did(
+            "inline",
+            f"{definition.target} is evaluated where it is read, a block of pairs at a time",
+            definition.span,
+        )
 
     def tokens(self, names: Mapping[str, str], binds: Mapping[str, Extent]) -> frozenset[str]:
         """The labels of tokens."""

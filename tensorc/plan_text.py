@@ -192,8 +192,6 @@ class Notation:
                 return f"{self.ref(running)} = {text}"
             case Solve(outs=outs):
                 return "; ".join(f"{self.ref(out)} = {self._row(step, k)}" for k, out in enumerate(outs))
-            case Solve(outs=outs):
-                return "; ".join(f"{self.ref(out)} = {self._row(step, k)}" for k, out in enumerate(outs))
         return f"{self.ref(step.out)} = {text}"
 
     def right(self, step: Step) -> str:
@@ -318,8 +316,6 @@ def _outputs(step: Step) -> Sequence[Ref]:
         return step.targets
     if isinstance(step, Stream):
         return [r.ref for r in step.running]
-    if isinstance(step, Solve):
-        return step.outs
     if isinstance(step, Solve):
         return step.outs
     return () if isinstance(step, Fill | Update | Keep | Accumulate) else (step.out,)
