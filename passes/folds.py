@@ -211,7 +211,8 @@ class FoldBuilder(PairBuilder):
         elif op == "logsumexp":
             weights, factors = Weights(factors[0], domain), ()
         every = tuple(dict.fromkeys([*(weights.domain if weights else ()), *conjuncts(domain)]))
-        least = self._least_lag(every, row, columns)
+        # Weights need all columns of their own domain, also those that the sum leaves out.
+        least = self._least_lag(weights.domain if weights else every, row, columns)
         names = {row: TOKEN}
         for k, bind in enumerate(columns):
             names[bind.name] = _label(bind.extent if least is None else None, k)

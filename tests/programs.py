@@ -138,7 +138,8 @@ class Writer:
         kind = self.one("log", "product", "constant", "log", "product", "power", "rate")
         if kind == "constant":
             step = self.one(f"{late} - {early}", f"{late} - {early} + 1", f"2 * ({late} - {early})")
-            return f"{self.read('gamma', '')} ** ({step})"
+            gamma = self.read("gamma", "")  # never 0: a pair out of order would divide by it
+            return f"({gamma} * {gamma} + 1 / 2) ** ({step})"
         if kind == "power":
             scale = self.one("-", "-2 * ", "-0.5 * ")
             return f"exp({scale}abs({self.read('gamma', '')}) * ({late} - {early}))"

@@ -101,6 +101,9 @@ BLOCKWISE = {
         "p[i, j] = softmax[j >= i](q[i, c] * r[j, c]); "
         "o[i, x] = p[i, j] * v[j, x]"
     ),
+    "fewer than the weights": (
+        "p[i, j] = softmax[j](q[i, c] * k[j, c]); o[i, x] = sum[j < i](p[i, j] * v[j, x])"
+    ),
     "everything": "z[] = sum[j <= i](relu(q[i, c] * k[j, c])); o[i, x] = z * v[i, x]",
 }
 
