@@ -85,12 +85,13 @@ def fold(w: Parts) -> str:
     """A row reduction over j for one token i."""
     score = f"{w.read('q', 'ia')} * {w.read('k', 'ja')}"
     op, body = w.one("max", "min", "logsumexp", "mean"), w.one(w.read("A", "j"), f"sum[a]({score})")
-    return f"{op}[{relation(w)}]({body})"
+    return f"{op}[{relation(w, some=True)}]({body})"
 
 
-def relation(w: Parts) -> str:
-    """The tokens j that a softmax or a fold of token i runs over."""
-    found = w.one(
-        "j, j <= i", "j, j <= i", "j", f"j, {window(w, 'j', 'i')}", "j, j < i", "j, j // 3 <= i // 3"
-    )
+def relation(w: Parts, some: bool = False) -> str:
+    """The tokens j that a softmax or a fold of token i runs over; `some`: never none, as the result would be
+    infinite or undefined, and 0 times it is not what an order of sums must keep."""
+    found = w.one("j, j <= i", "j, j <= i", "j", "j, j // 3 <= i // 3")
+    if not some and w.chance(40):
+        found = w.one(f"j, {window(w, 'j', 'i')}", "j, j < i")
     return f"{found}, {segment(w, 'j', 'i')}" if w.chance(20) else found
