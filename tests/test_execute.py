@@ -14,7 +14,7 @@ import pytest
 import tensorc
 from tensorc.backends.reference import evaluate
 from tensorc.errors import ShapeError
-from tensorc.exact import Exact, as_exact, same
+from tensorc.exact import Exact, ResampleNeeded, RescaleNeeded, as_exact, same
 from tensorc.execute import PlanError, execute
 from tensorc.execute_expressions import Expressions
 from tensorc.execute_relations import scan, solve, tile
@@ -63,8 +63,19 @@ def all_plans(program: Program, sizes: dict[str, int]) -> list[Plan]:
 def check(program: Program, sizes: dict[str, int], batch: tuple[int, ...] = (), chunk: int = 3) -> int:
     """Every plan equals the definition exactly; the number of plans."""
     rng = np.random.default_rng(0)
-    inputs = random_inputs(program, sizes, rng, batch)
     plans = all_plans(program, sizes)
+    for _ in range(20):
+        inputs = random_inputs(program, sizes, rng, batch)
+        try:
+            return _check(program, sizes, plans, inputs, chunk)
+        except (RescaleNeeded, ResampleNeeded):  # numbers too long: others are drawn, as verify does
+            continue
+    raise AssertionError("no inputs with short numbers")
+
+
+def _check(
+    program: Program, sizes: dict[str, int], plans: list[Plan], inputs: dict[str, Any], chunk: int
+) -> int:
     numbers = Exact(0, 2**4 * 3 * 5 * 7, undefined="keep")
     expected = evaluate(program, inputs, sizes, numbers)
     for plan in plans:
@@ -82,6 +93,8 @@ def check(program: Program, sizes: dict[str, int], batch: tuple[int, ...] = (), 
 def test_every_plan_of_the_catalogue_equals_the_definition(path: Path) -> None:
     program = tensorc.compile(path).program
     sizes = {name: SIZES.get(name, 2) for name in program.sizes()}
+    if path.stem == "gated_slot_attention":  # softmax of what a softmax reads: the exponents get long
+        sizes["n"] = 2
     assert check(program, sizes) >= 2
     assert check(program, sizes | {"n": 1} if "n" in sizes else sizes, batch=(2,)) >= 2
 
