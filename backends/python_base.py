@@ -55,6 +55,7 @@ class BasePrinter:
         self.lines: list[str] = []
         self.made: dict[str, Made] = {}
         self.uses: dict[str, int] = {}
+        self.guarded = False  # whether masks of data leave values out
         self.sums: dict[str, tuple[int, str, str]] = {}  # the line of a sum in place, and its two terms
         self.raw: frozenset[str] = frozenset()
         self.given: frozenset[str] = frozenset()

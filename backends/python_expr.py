@@ -241,14 +241,14 @@ def lazy(node: Where) -> bool:
 def hazardous(node: Node) -> bool:
     """Whether an expression evaluates branches that are not taken, with functions that may warn there."""
     return any(
-        _may_warn(part)
+        may_warn(part)
         for choice in walk(node)
         if isinstance(choice, Where) and not lazy(choice)
         for part in (choice.then, choice.otherwise)
     )
 
 
-def _may_warn(node: Node) -> bool:
+def may_warn(node: Node) -> bool:
     """Whether evaluating an expression outside its domain may warn of a division or an invalid value."""
     return any(
         isinstance(n, Div | FloorDiv | Mod)

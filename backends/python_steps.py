@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from tensorc.backends.python_base import Made, target
 from tensorc.backends.python_contract import ContractPrinter
-from tensorc.backends.python_expr import align, compared, hazardous, may_alias
+from tensorc.backends.python_expr import align, compared, hazardous, may_alias, may_warn
 from tensorc.backends.python_layout import bare, tuple_text
 from tensorc.backends.python_monomials import MonomialPrinter
 from tensorc.backends.python_tiles import TilePrinter
@@ -24,13 +24,14 @@ from tensorc.plan import (
     Fill,
     Fold,
     Gather,
+    Guard,
     Keep,
     Load,
     Map,
-    Region,
     Normalise,
     Recur,
     Ref,
+    Region,
     Select,
     Step,
     Stream,
@@ -55,6 +56,7 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         needed = {ref.value for step in later for ref in step_inputs(step)}
         for value in made & (needed | {ref.value for _, ref in self.plan.outputs}):
             self.uses[value] = self.uses.get(value, 0) + 1
+        self.guarded = self.guarded or _guards(steps)
         for step in sorted(steps, key=lambda step: not isinstance(step, Load)):  # reads come first
             if not isinstance(step, Load | Keep | Update | Append):
                 self.comment(step)
@@ -155,7 +157,8 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
 
     def _assign(self, made: Made, sign: str, text: str, *nodes: Node) -> None:
         """An assignment; warnings of values that a choice or a domain then leaves out are not shown."""
-        quiet = bool(self.library.quiet) and any(map(hazardous, nodes))
+        risky = may_warn if self.guarded else hazardous
+        quiet = bool(self.library.quiet) and any(map(risky, nodes))
         if quiet:
             self.line(self.library.quiet)
         self.depth += quiet
@@ -298,6 +301,13 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
                 self.lines[line] = "    " * self.depth + into
                 return
         self.line(f"{rows} = {value}")
+
+
+def _guards(steps: Iterable[Step]) -> bool:
+    """Whether a mask that data decides leaves values out: what they are made of is computed all the same."""
+    inside = [s for step in steps for s in (step.steps if isinstance(step, Stream) else (step,))]
+    guarded = any(isinstance(s, Guard) for s in inside)
+    return guarded and any(isinstance(s, Region) and step_inputs(s) for s in inside)
 
 
 def _function(expr: Expr) -> str:
