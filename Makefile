@@ -11,7 +11,7 @@ demo: $(READY)  ## the main job on real text: report, chunkwise, token by token,
 	$(BIN)/python examples/demo.py
 
 test: $(READY) $(TORCH)  ## all tests; arguments for pytest in ARGS
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(READY) links
 	$(BIN)/ruff check .
