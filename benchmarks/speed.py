@@ -63,7 +63,7 @@ def growth(quick: bool) -> Iterator[Figure]:
             "hand, long": partial(by_hand, *large),
         }
         calls = {who: 1 if who.endswith("long") else 16 for who in contenders}
-        found = measure(contenders, rounds=5 if quick else 11, calls=calls)
+        found = measure(contenders, rounds=5 if quick else 9, calls=calls)
         grown = {
             who: grows(found[f"{who}, short"], found[f"{who}, long"], long / short)
             for who in ("ours", "hand")
