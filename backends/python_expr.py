@@ -163,9 +163,7 @@ class ExprPrinter:
                 kept.append(_wrap(factor, inner(factor), (Add, Div, FloorDiv, Mod)))
         return ("-" if negative else "") + (" * ".join(kept) or "1")
 
-    def _operator(
-        self, sign: str, left: Expr, right: Expr, inner: Callable[[Node], str], given: bool
-    ) -> str:
+    def _operator(self, sign: str, left: Expr, right: Expr, inner: Callable[[Node], str], given: bool) -> str:
         top = _wrap(left, inner(left), (Add, Neg, FloorDiv, Mod, Mul, Div))
         if not given and not self._typed(left) and not self._typed(right):
             top = self.library.scalar(inner(left))

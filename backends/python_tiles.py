@@ -121,9 +121,7 @@ class TilePrinter(BasePrinter):
         gate = "None"
         if step.gates:
             gate = " * ".join(self._gate_value(u, step.out.axes) for u in step.gates)
-        made = self._named(
-            step.out, "states", [step.writes, step.state, *(u.gate for u in step.gates)], ""
-        )
+        made = self._named(step.out, "states", [step.writes, step.state, *(u.gate for u in step.gates)], "")
         state = self._at(step.state, [a for a in step.out.axes if a != ROW])
         self.line(f"{made.name} = _scan({self._at(step.writes, step.out.axes)}, {gate}, {state}, {axis})")
         if step.strict:

@@ -114,7 +114,8 @@ def scalar_gated(q: Array, k: Array, v: Array, g: Array, chunk: int) -> Array:
 
 
 def delta_rule(q: Array, k: Array, v: Array, beta: Array, chunk: int) -> Array:
-    """S[i] = S[i-1] + beta[i] k[i] (v[i] - k[i] S[i-1])^T, o[i] = q[i] S[i]; chunk is a multiple of 16, or less.
+    """S[i] = S[i-1] + beta[i] k[i] (v[i] - k[i] S[i-1])^T, o[i] = q[i] S[i]; the chunk is a multiple of 16,
+    or less.
 
     In a chunk, w = T (beta v - beta k S) with T the inverse of 1 + [j < i] beta k k^T, by substitution in
     blocks of 16 rows whose inverses are made for the whole sequence at once.

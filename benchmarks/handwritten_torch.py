@@ -88,9 +88,7 @@ def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, chunk: int) -> Ten
 def solve(matrix: Tensor, right: Tensor) -> Tensor:
     """The unknown of (1 + matrix) unknown = right, the strict lower triangle of the matrix alone; transposed,
     both lie in memory as LAPACK wants them."""
-    return torch.linalg.solve_triangular(
-        matrix.mT, right.mT, upper=True, left=False, unitriangular=True
-    ).mT
+    return torch.linalg.solve_triangular(matrix.mT, right.mT, upper=True, left=False, unitriangular=True).mT
 
 
 def linear_attention_step(state: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,9 @@ def chunkwise(quick: bool) -> Iterator[Figure]:
             )
             what, against = f"{name}, n={n}, {SHAPE}", f"chunk loop by hand, C={chunk}"
             bound = 1.2 if name == "delta_rule" else 1.15
-            yield compared("chunkwise", what, "ms", found["ours"], found["hand"], bound=bound, against=against)
+            yield compared(
+                "chunkwise", what, "ms", found["ours"], found["hand"], bound=bound, against=against
+            )
 
 
 def quadratic(quick: bool) -> Iterator[Figure]:

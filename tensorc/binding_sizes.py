@@ -54,9 +54,7 @@ class SizeSolver:
         self._products_with_one_unknown()
         for name, value in given.items():
             if self.known.setdefault(name, value) != value:
-                raise ShapeError(
-                    f"{name} is {self.known[name]} {self.origin[name]} but {value} in sizes=."
-                )
+                raise ShapeError(f"{name} is {self.known[name]} {self.origin[name]} but {value} in sizes=.")
             self.origin.setdefault(name, "in sizes=")
         self._products_with_one_unknown()
         for name, value in defaults.items():

@@ -217,9 +217,7 @@ class Jit:
         return compile(program, **options)
 
 
-def _check_parameters(
-    name: str, signature: Signature, parameters: Mapping[str, inspect.Parameter]
-) -> None:
+def _check_parameters(name: str, signature: Signature, parameters: Mapping[str, inspect.Parameter]) -> None:
     """The header's inputs are parameters; a size with a number has no other default."""
     for declaration in signature.inputs:
         if declaration.name not in parameters:

@@ -253,7 +253,7 @@ class _Visit:
         """The bounds of a position that is at most node + bound, for each node of `reached`, by the left
         indices; the last position bounds it anyway."""
         upper: dict[Axis, Form] = {}
-        for node, axis in ((*self.left.items(), (ZERO, ZERO))):
+        for node, axis in (*self.left.items(), (ZERO, ZERO)):
             paths = context.from_node(node, self.analysis.budget) or {}
             for middle, bound in reached.items():
                 if middle in paths:

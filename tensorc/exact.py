@@ -38,8 +38,17 @@ from tensorc.numbers import FLOAT, Array, Numbers
 from tensorc.sampling import random_inputs
 
 __all__ = [
-    "FLOAT", "RATIONAL", "Array", "Exact", "Numbers", "RescaleNeeded", "ResampleNeeded",
-    "as_exact", "random_inputs", "rescaled", "same",
+    "FLOAT",
+    "RATIONAL",
+    "Array",
+    "Exact",
+    "Numbers",
+    "RescaleNeeded",
+    "ResampleNeeded",
+    "as_exact",
+    "random_inputs",
+    "rescaled",
+    "same",
 ]
 
 T = TypeVar("T")

@@ -262,9 +262,7 @@ class TorchOperator(Operator):
         free = frozenset(name for (name, array), rank in pairs if array.dim() == rank)
         compute = torch.promote_types(self._dtype(bound), torch.float32)
         typed = frozenset(name for name, array in bound.arrays.items() if array.dtype == compute)
-        return replace(
-            super()._batch(bound, tokens), free=free if bound.batch else frozenset(), typed=typed
-        )
+        return replace(super()._batch(bound, tokens), free=free if bound.batch else frozenset(), typed=typed)
 
 
 def _outputs(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:

@@ -151,5 +151,3 @@ def _names(state: Trace, outputs: list[Tensor], fixed: list[str] | None) -> dict
         taken.add(name)
         names[token] = name
     return names
-
-

@@ -108,9 +108,8 @@ print(f(numpy.arange(5.0)).tolist())
 
 def run(home: Path, code: str) -> subprocess.Popen[str]:
     environment = os.environ | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, **pipes)
 
 
 def test_processes_at_the_same_time(tmp_path):

@@ -102,9 +102,12 @@ def test_inputs_are_not_changed_and_outputs_are_fresh() -> None:
 
 
 def test_outputs_in_signature_order() -> None:
-    o, z = call("""def f(x[n]) -> o[n], z[]:
+    o, z = call(
+        """def f(x[n]) -> o[n], z[]:
         z[] = sum[i](x[i])
-        o[i] = 2 * x[i]""", [1.0, 2.0])
+        o[i] = 2 * x[i]""",
+        [1.0, 2.0],
+    )
     assert isinstance(z, np.ndarray) and z.shape == () and z == 3
     same_numbers(o, [2, 4])
 

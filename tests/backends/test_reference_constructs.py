@@ -197,9 +197,7 @@ def test_functions_equal_the_loops(name: str) -> None:
     for seed, numbers in enumerate(SIZES):
         sizes = sized(program, numbers)
         rng = np.random.default_rng(seed)
-        inputs = {
-            t.name: rng.standard_normal([a.value(sizes) for a in t.axes]) for t in program.inputs
-        }
+        inputs = {t.name: rng.standard_normal([a.value(sizes) for a in t.axes]) for t in program.inputs}
         expected = by_loops(program, inputs, sizes)
         for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-5)):
             outputs = evaluate(program, {k: v.astype(dtype) for k, v in inputs.items()}, sizes)
