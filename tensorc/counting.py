@@ -126,6 +126,8 @@ class Counter:
         return product
 
     def _label(self, label: str) -> Amount:
+        if label not in self.labels and label.startswith((CACHED, PAST)):
+            label = label.rstrip("0123456789")  # further columns of a cache are as many as the first
         return self.chunk if label in (ROW, COLUMN) else self.labels[label]
 
     def _known(self, refs: Iterable[Ref]) -> dict[str, Amount]:
