@@ -1,9 +1,11 @@
-"""Curves and tables with nothing but text: an SVG file, a Markdown section, a few lines on the screen."""
+"""Curves and tables with nothing but text: an SVG file, a Markdown section with its JSON beside it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 Curve = Sequence[tuple[float, float]]
 COLORS = ["#0b6e99", "#d9480f", "#2b8a3e", "#862e9c", "#c92a2a", "#5c940d", "#495057", "#e67700"]
@@ -59,3 +61,10 @@ def write_section(path: Path, title: str, body: str) -> None:
     sections.append(f"{title}\n\n{body.strip()}\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n## ".join([head.rstrip("\n") + "\n", *(s.rstrip("\n") + "\n" for s in sections)]))
+
+
+def write_json(path: Path, title: str, record: Mapping[str, Any]) -> None:
+    """Put a record under its title into a JSON file; what stands under other titles stays."""
+    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(records | {title: record}, indent=1) + "\n", encoding="utf-8")

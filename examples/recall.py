@@ -14,9 +14,8 @@ import sys
 from collections.abc import Iterator
 
 import torch
-from curves import markdown, svg, write_section
 from torch import Tensor
-from training import build, model_of, options, parameters, train
+from training import build, model_of, options, publish, train
 
 from tensorc.nn import LanguageModel
 
@@ -60,35 +59,25 @@ def main() -> int:
     arguments = parser.parse_args()
     task = arguments.keys, arguments.values, arguments.pairs
     held = questions(*task, 256, torch.Generator().manual_seed(arguments.seed + 1))
-    curves, rows = {}, []
+    runs = []
     for mixer in arguments.mixers:
         torch.manual_seed(arguments.seed)
         made = model_of(mixer, arguments.keys + arguments.values, arguments)
         model = build(made)
-        curve, milliseconds = train(
+        run = train(
             model,
             made.label,
             endless(*task, arguments.batch, arguments.seed),
             arguments.steps,
             arguments.rate,
             lambda model=model: accuracy(model, *held),  # type: ignore[misc]
-            every=max(1, arguments.steps // 10),
         )
-        curves[made.label] = curve
-        rows.append((made.label, f"{parameters(model):,}", f"{curve[-1][1]:.1%}", f"{milliseconds:.0f}"))
-    table = markdown(("mixer", "parameters", "recalled", "ms a step"), rows)
-    print(table)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "recall.svg").write_text(svg(curves, "steps", "recalled"))
-    print(f"curves: {arguments.out / 'recall.svg'}")
-    if arguments.results:
-        note = (
-            f"{arguments.pairs} pairs of {arguments.keys} keys and {arguments.values} values; "
-            f"{arguments.steps} steps of {arguments.batch} sequences, width {arguments.width}, depth "
-            f"{arguments.depth}, {arguments.heads} heads, seed {arguments.seed}; "
-            f"{torch.get_num_threads()} threads.\n\n    python {' '.join(sys.argv)}\n\n"
-        )
-        write_section(arguments.results, TITLE, note + table)
+        runs.append(run)
+    what = (
+        f"{arguments.steps} steps of {arguments.batch} sequences of {arguments.pairs} pairs, from "
+        f"{arguments.keys} keys and {arguments.values} values; 256 other sequences held out"
+    )
+    publish(TITLE, what, "recalled", ".1%", runs, arguments)
     return 0
 
 

@@ -17,9 +17,8 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 import torch
-from curves import markdown, svg, write_section
 from torch import Tensor
-from training import Model, build, model_of, options, parameters, train
+from training import Model, build, model_of, options, publish, train
 
 import tensorc
 from tensorc.nn import LanguageModel
@@ -108,39 +107,28 @@ def main() -> int:
     learn, held = texts()
     print(f"{len(learn):,} bytes to learn from, {len(held):,} held out")
     batch, length = arguments.batch, arguments.length
-    curves, rows = {}, []
+    runs = []
     for mixer in arguments.mixers:
         torch.manual_seed(arguments.seed)
         made = model_of(mixer, BYTES, arguments)
         model = build(made)
-        curve, milliseconds = train(
+        run = train(
             model,
             made.label,
             crops(learn, batch, length, arguments.seed),
             arguments.steps,
             arguments.rate,
             lambda model=model: held_out_loss(model, held, batch, length, arguments.pieces),  # type: ignore[misc]
-            every=max(1, arguments.steps // 10),
         )
-        curves[made.label] = curve
-        rows.append((made.label, f"{parameters(model):,}", f"{curve[-1][1]:.3f}", f"{milliseconds:.0f}"))
+        runs.append(run)
         path = arguments.out / f"{Path(mixer).stem}.pt"
         save(path, made, model)
         if arguments.speak:
             print(f"\n{path}:")
             speak(load(path), arguments.prompt, arguments.speak, arguments.seed)
             print()
-    table = markdown(("mixer", "parameters", "held-out loss (nats a byte)", "ms a step"), rows)
-    print(table)
-    (arguments.out / "train_lm.svg").write_text(svg(curves, "steps", "held-out loss, nats a byte"))
-    print(f"curves: {arguments.out / 'train_lm.svg'}")
-    if arguments.results:
-        note = (
-            f"{arguments.steps} steps of {batch} pieces of {length} bytes, width {arguments.width}, depth "
-            f"{arguments.depth}, {arguments.heads} heads, seed {arguments.seed}; "
-            f"{torch.get_num_threads()} threads.\n\n    python {' '.join(sys.argv)}\n\n"
-        )
-        write_section(arguments.results, TITLE, note + table)
+    task = f"{arguments.steps} steps of {batch} pieces of {length} bytes, {arguments.pieces} pieces held out"
+    publish(TITLE, task, "held-out loss, nats a byte", ".3f", runs, arguments)
     return 0
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from curves import markdown, svg, write_json, write_section
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -43,6 +45,16 @@ class Model:
         """How the tables call it."""
         stem = Path(self.mixer).stem
         return LABELS.get(stem, stem.replace("_", " ").replace("-", " "))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model that was trained: what was measured after so many steps, and how long a step took."""
+
+    label: str
+    parameters: int
+    curve: list[tuple[int, float]]
+    milliseconds: float
 
 
 def build(model: Model) -> LanguageModel:
@@ -79,13 +91,13 @@ def train(
     steps: int,
     rate: float,
     evaluate: Callable[[], float],
-    every: int,
-) -> tuple[list[tuple[int, float]], float]:
+) -> Run:
     """Train for `steps` batches (tokens, targets; a target of -100 does not count).
 
-    Returns what `evaluate` gave at the start, every so many steps and at the end; and the milliseconds of
-    a step. The rate of learning rises over the first tenth of the steps and falls along a cosine.
+    What `evaluate` gives is kept at the start, eleven times in all. The rate of learning rises over the
+    first tenth of the steps and falls along a cosine to a tenth.
     """
+    every = max(1, steps // 10)
     plain = [p for p in model.parameters() if p.dim() < 2]
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
@@ -110,7 +122,42 @@ def train(
             if step % every == 0 or step == steps:
                 curve.append((step, evaluate()))
             progress.update(task, advance=1, loss=loss.item(), held=curve[-1][1])
-    return curve, 1000 * seconds / max(steps, 1)
+    return Run(label, parameters(model), curve, 1000 * seconds / max(steps, 1))
+
+
+def publish(
+    title: str, task: str, measured: str, shown: str, runs: list[Run], arguments: argparse.Namespace
+) -> None:
+    """The table of all runs on the screen, their curves as a picture; with --results, both as files.
+
+    `measured` says what the curves are, `shown` is how a number of theirs is printed; `task` is the first
+    half of a sentence that says what was trained.
+    """
+    rows = [
+        (r.label, f"{r.parameters:,}", format(r.curve[-1][1], shown), f"{r.milliseconds:.0f}") for r in runs
+    ]
+    table = markdown(("mixer", "parameters", measured, "ms a step"), rows)
+    print(table)
+    picture = arguments.out / f"{Path(sys.argv[0]).stem}.svg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(svg({r.label: r.curve for r in runs}, "steps", measured))
+    print(f"curves: {picture}")
+    if not arguments.results:
+        return
+    settings = (
+        f"{task}; width {arguments.width}, depth {arguments.depth}, {arguments.heads} heads, convolutions of "
+        f"4 taps; AdamW, highest rate {arguments.rate:g}, seed {arguments.seed}; "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}."
+    )
+    command = f"python {' '.join(sys.argv)}"
+    write_section(arguments.results, title, f"{settings}\n\n    {command}\n\n{table}")
+    record = {
+        "settings": settings,
+        "command": command,
+        "measured": measured,
+        "runs": [asdict(r) for r in runs],
+    }
+    write_json(arguments.results.with_suffix(".json"), title, record)
 
 
 def bar(label: str) -> Progress:
@@ -141,7 +188,7 @@ def options(description: str, width: int, depth: int, steps: int) -> argparse.Ar
         help="a size of the program that is not known",
     )
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for curves and checkpoints")
-    parser.add_argument("--results", type=Path, help="a Markdown file that gets the table as a section")
+    parser.add_argument("--results", type=Path, help="a Markdown file that gets the table; JSON beside it")
     return parser
 
 
