@@ -37,6 +37,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"
 	@touch $@
 
-$(TORCH): $(READY) constraints.txt  # without it, the tests of the torch backend are skipped
+$(TORCH): $(READY) constraints.txt  # what cannot be installed here, its tests skip
 	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[torch]" && touch $@
 	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[integrations]"
+	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[references]"
