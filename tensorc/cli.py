@@ -143,12 +143,18 @@ def explain(
     time: Time = None,
     size: Sizes = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write a page with pictures there, not to stdout.")
+    ] = None,
 ) -> None:
     """Report the forms, their costs, the contraction order, and what was refused and why."""
     with diagnosed(file):
         sizes = read_sizes(size)
         report = build(read_program(file, name), backend, form, time, sizes).report(**sizes)
-        print(json.dumps(report.to_dict(), indent=2) if as_json else report)
+        if html is not None:
+            report.to_html(html)
+        if as_json or html is None:
+            print(json.dumps(report.to_dict(), indent=2) if as_json else report)
 
 
 @app.command("compile")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tensorc.ir import Program, reads
-from tensorc.plan import Keep, Load, Plan, Update
+from tensorc.plan import Keep, Load, Plan, Recur, Step, Update
 from tensorc.plan_io import plan_steps, step_inputs, step_outputs
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def plan_graph(plan: Plan) -> nx.DiGraph[Any]:
         graph.add_node(state.name, kind="state")
     for step in plan_steps(plan):
         outputs = [r.value for r in step_outputs(step)]
+        own = _own(step)
         if isinstance(step, Load):
             graph.add_edge(step.tensor, step.out.value)
         elif isinstance(step, Keep):
@@ -47,5 +48,12 @@ def plan_graph(plan: Plan) -> nx.DiGraph[Any]:
             outputs = [step.state.value]
         for value in outputs:
             graph.add_node(value, step=step)
-            graph.add_edges_from((ref.value, value) for ref in step_inputs(step))
+            graph.add_edges_from((ref.value, value) for ref in step_inputs(step) if ref.value not in own)
     return graph
+
+
+def _own(step: Step) -> set[str]:
+    """The values that a recursion makes and reads itself."""
+    if not isinstance(step, Recur):
+        return set()
+    return {r.value for inner in (step, *step.steps) for r in step_outputs(inner)}

@@ -1,9 +1,11 @@
-"""Reports: what the compiler found in a program, as a value that prints and that turns into JSON."""
+"""Reports: what the compiler found in a program, as a value that prints and turns into JSON and HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import Any, Protocol
 
 from tensorc.approximation import as_dict
@@ -59,7 +61,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `Operator.report` returns: print it, or take `to_dict()`.
+    """What `Operator.report` returns: print it, show it in a notebook, take `to_dict()` or `to_html(path)`.
 
     All costs are for one batch element and the whole call at `sizes`; a form that does not exist is absent
     from `forms` and `plans`, and stands in `refused`. The chosen form and the crossover are those for
@@ -83,6 +85,21 @@ class Report:
         from tensorc.report_text import report_text
 
         return report_text(self)
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write the report as one HTML file with its pictures, which loads nothing and runs no scripts.
+
+        Raises `OSError` where the file cannot be written.
+        """
+        from tensorc.report_html import report_page
+
+        Path(path).write_text(report_page(self), encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tensorc.report_html import report_fragment
+
+        return report_fragment(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values that `json` can write; costs as integers, polynomials as text."""

@@ -114,6 +114,16 @@ def test_explain_prints_the_report(command) -> None:
     assert result.out.strip() == str(tensorc.compile(LINEAR).report(n=4096, d=64, e=64)).strip()
 
 
+def test_explain_html(command, tmp_path: Path) -> None:
+    sizes = ("--size", "n=64", "--size", "d=8", "--size", "e=8")
+    page = tmp_path / "report.html"
+    assert command("explain", LINEAR, *sizes, "--html", page) == (0, "", "")
+    assert page.read_text().startswith("<!doctype html>") and "n = 64" in page.read_text()
+    assert json.loads(command("explain", LINEAR, *sizes, "--html", page, "--json").out)["sizes"]["n"] == 64
+    status, out, err = command("explain", LINEAR, *sizes, "--html", tmp_path / "missing" / "report.html")
+    assert (status, out) == (2, "") and "missing" in err
+
+
 def test_explain_json(command) -> None:
     result = command("explain", LINEAR, "--size", "n=4096", "--size", "d=64", "--size", "e=64", "--json")
     data = json.loads(result.out)

@@ -141,7 +141,7 @@ def run_python(*arguments: str, cwd: Path | None = None) -> str:
 
 
 def test_import_loads_numpy_alone() -> None:
-    heavy = "torch triton networkx opt_einsum lark rich typer platformdirs cotengra".split()
+    heavy = "torch triton networkx opt_einsum lark rich typer platformdirs jinja2 cotengra".split()
     code = f"import sys, tensorc; print([m for m in {heavy!r} if m in sys.modules])"
     assert run_python("-c", code).strip() == "[]"
 
@@ -163,7 +163,7 @@ def test_the_wheel_holds_the_one_package_and_runs(tmp_path: Path) -> None:
     roots = {name.split("/")[0] for name in names}
     assert {r for r in roots if not r.endswith(".dist-info")} == {"tensorc"}
     assert "tensorc/grammar/tensorc.lark" in names
-    assert "tensorc/py.typed" in names
+    assert "tensorc/py.typed" in names and "tensorc/report.html.jinja" in names
     assert {f"{m.replace('.', '/')}.py" for m in MODULES if MODULES[m].name != "__init__.py"} <= set(names)
     # The unpacked wheel in place of the checkout: the first entry of the path, and no editable finder.
     code = (

@@ -1,0 +1,1 @@
+../../tensorc/report_facts.py

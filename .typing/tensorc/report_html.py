@@ -1,0 +1,1 @@
+../../tensorc/report_html.py
