@@ -10,6 +10,9 @@ the model: `use` registers it and chooses it. Queries come as [batch, heads, n, 
 program says: the softmax below has heads as axes of its own, g groups of r queries that share keys and
 values, and returns tokens before heads. A program without heads, such as those of the catalogue, gets them
 as leading dimensions.
+
+Documents packed into one row of tokens come with `cu_seq_lens_q`, where they begin and end, and with
+`position_ids` that begin again: the argument that fused kernels take in `transformers`, too.
 """
 
 from __future__ import annotations
@@ -32,6 +35,11 @@ def grouped(q[g * r, n, d], k[g, m, d], v[g, m, e], scale[]) -> o[n, g * r, e]:
     p[h, i, j] = softmax[j, j <= i + m - n](scale * q[h, i, c] * k[h // r, j, c])
     o[i, h, x] = p[h, i, j] * v[h // r, j, x]
 """
+PACKED = """
+def packed(q[g * r, n, d], k[g, n, d], v[g, n, e], scale[]) -> o[n, g * r, e]:
+    p[h, i, j] = softmax[j, j <= i](scale * q[h, i, c] * k[h // r, j, c])
+    o[i, h, x] = p[h, i, j] * v[h // r, j, x]
+"""
 LINEAR = """
 def linear(q[n, h, d], k[n, h, d], v[n, h, e]) -> o[n, h, e]:
     f[i, j, a] = (elu(q[i, a, c]) + 1) * (elu(k[j, a, c]) + 1)
@@ -41,14 +49,15 @@ Layer = Callable[..., tuple[Tensor, None]]
 
 
 def with_own_heads(text: str = SOFTMAX) -> Layer:
-    """A program whose axes are those of the model. Keys may be more than queries: the cache works."""
+    """A program whose axes are those of the model. Where keys may be more than queries, as in SOFTMAX, the
+    cache works; where they are as many, as in PACKED, documents do."""
     program = tensorc.compile(text, backend="torch")
 
     def attention(
         module: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any, **options: Any
     ) -> tuple[Tensor, None]:
         refuse_padding(mask)
-        return program(q, k, v, options["scaling"]), None
+        return program(q, k, v, options["scaling"], cu_seqlens=options.get("cu_seq_lens_q")), None
 
     return attention
 
@@ -70,7 +79,9 @@ def with_leading_heads(source: str | Path) -> Layer:
         q = torch.nn.functional.normalize(q, dim=-1).unflatten(1, (groups, -1))
         k, v = torch.nn.functional.normalize(k, dim=-1).unsqueeze(2), v.unsqueeze(2)
         halves = {i.name: q.new_full((q.shape[-2],), -0.5 if i.name in decays else 0.5) for i in others}
-        o = program(q=q, k=k, v=v, **halves)  # [batch, groups, queries of a group, n, e]
+        o = program(
+            q=q, k=k, v=v, **halves, cu_seqlens=options.get("cu_seq_lens_q")
+        )  # [batch, groups, queries of a group, n, e]
         return o.flatten(1, 2).transpose(1, 2), None
 
     return attention
@@ -87,7 +98,7 @@ def roles(program: tensorc.Program) -> dict[str, str]:
 def refuse_padding(mask: Any) -> None:
     """The program has its own relations. Padding would need another; pack documents instead."""
     if mask is not None:
-        raise ValueError("The program says who sees whom: pass no attention_mask.")
+        raise ValueError("The program says who sees whom: pass no attention_mask; pack documents instead.")
 
 
 def use(model: LlamaForCausalLM, name: str, attention: Layer) -> None:

@@ -103,6 +103,11 @@ class Attention(Module):
         self.tokens = Tokens(self._time(), _axis(self.program, memory))
         self.roles = roles_of(self.program, self.tokens, roles)
         groups = _groups(heads, kv_heads)
+        if len(groups) == 2 and "query" not in self.roles.values():
+            raise ShapeError(
+                f"kv_heads={kv_heads}: heads of a group differ by their queries, and {self.program.name} has "
+                f"none. Leave kv_heads out, or say which input is one: roles={{name: 'query'}}."
+            )
         self.sizes = module_sizes(self.program, self.tokens, width, prod(groups), sizes or {})
         places = {i.name: self._place(i, groups) for i in self.program.inputs}
         self.inputs = Inputs(self.program, self.tokens, places, width, features, spans, initial or {}, conv)

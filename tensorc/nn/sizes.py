@@ -32,7 +32,7 @@ def module_sizes(
     for axis in head_axes(program, tokens):
         _require(program, axis, sizes)
     count = heads * prod(axis.value(sizes) for axis in head_axes(program, tokens))
-    for declaration in program.inputs:
+    for declaration in (*program.inputs, *program.outputs):
         features = feature_axis(program, declaration, tokens) if tokens.among(declaration.axes) else None
         if features is None or len(features.names) != 1 or features.names[0] in sizes:
             continue

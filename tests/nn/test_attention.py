@@ -22,10 +22,10 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SIZES = {"mamba2": {"w": 4}, "short_convolution": {"w": 3}}
 # q, k, v of the catalogue that stream; of the given inputs only segment ids.
 STREAMS = (
-    "ahla alibi based comba delta_product delta_rule forgetting_attention gated gated_delta_rule "
-    "gated_slot_attention hgrn hgrn2 hla2 hla2_prefix hla3 kimi_delta linear_attention mamba2 normalised "
-    "power retention rwkv6 rwkv7 scalar_gated short_convolution sliding_window soft_cap tensor_interaction "
-    "triple window_linear"
+    "ahla alibi alibi_window based comba delta_product delta_rule forgetting_attention gated "
+    "gated_delta_rule gated_slot_attention hgrn hgrn2 hla2 hla2_prefix hla3 kimi_delta linear_attention "
+    "mamba2 normalised power retention rwkv6 rwkv7 scalar_gated short_convolution sliding_window soft_cap "
+    "tensor_interaction triple window_linear"
 ).split()
 
 
