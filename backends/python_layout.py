@@ -55,7 +55,8 @@ def lay_out(lines: Iterable[str]) -> str:
             if result and result[-1].startswith("    "):
                 result.append("")
             continue
-        new = line.startswith("def ")
+        decorated = bool(result) and result[-1].startswith("@")
+        new = line.startswith(("def ", "@")) and not decorated
         after = result and result[-1] == ""
         if result and (new or (after and not line.startswith(" "))):
             while result[-1] == "":

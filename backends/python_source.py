@@ -14,10 +14,13 @@ from tensorc.plan import Plan
 from tensorc.printing import print_program
 
 
-def module_text(program: Program, plan: Plan, imports: str, helpers: str, body: Sequence[str]) -> str:
-    """The text of a module that stands alone. The functions of the file `helpers` are pasted as far as the
+def module_text(
+    program: Program, plan: Plan, imports: str, helpers: str | Sequence[str], body: Sequence[str]
+) -> str:
+    """The text of a module that stands alone. The functions of the files `helpers` are pasted as far as the
     body uses them."""
-    lines = [*pasted(helpers, "\n".join(body)), *body]
+    files = [helpers] if isinstance(helpers, str) else helpers
+    lines = [*(line for file in files for line in pasted(file, "\n".join(body))), *body]
     if any(re.search(r"\bmath\.", line) for line in lines):
         imports = f"import math\n\n{imports}"
     head = [
@@ -66,7 +69,8 @@ def helper_texts(helpers: str) -> tuple[dict[str, str], dict[str, str]]:
     for node in ast.parse(source).body:
         text = ast.get_source_segment(source, node) or ""
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            functions[node.name] = text
+            above = [f"@{ast.get_source_segment(source, mark)}" for mark in node.decorator_list]
+            functions[node.name] = "\n".join([*above, text])
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             names[node.targets[0].id] = text
     return functions, names

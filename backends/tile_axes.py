@@ -1,0 +1,229 @@
+"""The axes of a kernel: which labels are one axis, and what becomes of each.
+
+A label names an axis within one step; values carry axes from step to step. Axes that are tied that way are
+one. An axis that every result has, and over which nothing is summed, need not be in one program: it is cut
+into tiles of the grid, or, where no matrix product runs along it, into single positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import networkx as nx
+
+from tensorc.backends.tile_cut import tile_inputs, tile_outputs
+from tensorc.backends.tile_kernel import Fetch, Kernel, Put, TileStep, Weights
+from tensorc.ir import Extent
+from tensorc.plan import (
+    CACHED,
+    COLUMN,
+    PAST,
+    ROW,
+    Contract,
+    Fold,
+    Normalise,
+    Ref,
+    ScanTile,
+    Solve,
+    Step,
+    Stream,
+    Update,
+    Weigh,
+)
+
+Node = tuple[str, int]
+LANE, GRID, SCALAR, TOKENS, COLUMNS = "lane", "grid", "scalar", "tokens", "columns"
+
+
+@dataclass(slots=True)
+class Axis:
+    """One axis: its label where it was first seen, its extent, and its role: all positions in a tile
+    ("lane"), a tile of the grid ("grid"), one position of it ("scalar"), the rows of the chunk ("tokens"),
+    or the columns of a stream. `matrix`: a matrix product runs along it, which needs 16 positions."""
+
+    label: str
+    extent: Extent | None
+    role: str = LANE
+    matrix: bool = False
+    summed: bool = False
+    mixed: bool = False  # a matrix product has it in one operand alone
+    twice: bool = False  # one step has it under two labels
+
+
+@dataclass(slots=True)
+class Axes:
+    """The axes of the values of a kernel."""
+
+    nodes: Mapping[Node, Axis]
+    scopes: Mapping[int, Mapping[str, Axis]]
+    all: list[Axis] = field(default_factory=list)
+
+    def of(self, ref: Ref) -> list[Axis]:
+        """The axes of a value, by position."""
+        return [self.nodes[ref.value, k] for k in range(len(ref.axes))]
+
+
+def flat(steps: Iterable[TileStep]) -> Iterator[TileStep]:
+    """The steps, those of streams after them."""
+    for step in steps:
+        yield step
+        if isinstance(step, Stream):
+            yield from flat(step.steps)
+
+
+def refs_of(step: TileStep) -> list[Ref]:
+    """All values that a step names, with their labels."""
+    refs = [*tile_inputs(step), *tile_outputs(step)]
+    if isinstance(step, Stream):
+        refs = [r.ref for r in step.running]
+    elif isinstance(step, Update):
+        refs.append(step.state)
+    elif isinstance(step, Weigh) and step.top is not None:
+        refs.append(step.top)
+    return refs
+
+
+def dot_labels(step: Contract) -> tuple[list[str], list[str], list[str], list[str]] | None:
+    """The labels of a product with a sum: of the stack, the rows, what is summed, the columns."""
+    if step.right is None:
+        return None
+    left, right, out = step.left.axes, step.right.axes, step.out.axes
+    stack = [a for a in out if a in left and a in right]
+    rows = [a for a in out if a in left and a not in right]
+    inner = [a for a in left if a in right and a not in out]
+    columns = [a for a in out if a in right and a not in left]
+    return stack, rows, inner, columns
+
+
+def axes_of(kernel: Kernel, extents: Mapping[str, Extent]) -> Axes:
+    """Find the axes of a kernel and give each its role."""
+    steps = list(flat(kernel.steps))
+    columns = {c.label for s in steps if isinstance(s, Stream) for c in s.columns}
+    graph = nx.Graph()
+    for state in (*kernel.carried, *kernel.fetched):
+        graph.add_nodes_from((state.name, k) for k in range(len(state.axes)))
+    scopes: dict[int, dict[str, Node | str]] = {}
+    for step in steps:
+        scope: dict[str, Node | str] = {}
+        for ref in refs_of(step):
+            for k, label in enumerate(ref.axes):
+                node: Node | str = (ref.value, k)
+                graph.add_node(node)
+                special = _special(label, columns)
+                if special:
+                    graph.add_edge(node, special)
+                graph.add_edge(node, scope.setdefault(label, special or node))
+        scopes[id(step)] = scope
+    found: dict[object, Axis] = {}
+    ordered: list[Axis] = []
+    labels = _first_labels(steps, kernel)
+    for part in nx.connected_components(graph):
+        axis = _axis(part, labels, extents, columns)
+        ordered.append(axis)
+        found.update(dict.fromkeys(part, axis))
+    position = {node: k for k, node in enumerate(labels)}
+    ordered = [a for a in ordered if a.role == LANE]
+    ordered.sort(key=lambda a: min((position[n] for n, x in found.items() if x is a and n in position), default=0))
+    resolved = {key: {a: found[n] for a, n in scope.items()} for key, scope in scopes.items()}
+    nodes = {n: a for n, a in found.items() if isinstance(n, tuple)}
+    axes = Axes(nodes, resolved, ordered)
+    _mark(steps, axes)
+    _grid(kernel, axes)
+    return axes
+
+
+def _special(label: str, columns: set[str]) -> str:
+    """The axis of tokens or columns that a label stands for, if it does."""
+    if label in (ROW, COLUMN):
+        return ROW
+    return label if label in columns or label.startswith((CACHED, PAST)) else ""
+
+
+def _first_labels(steps: list[TileStep], kernel: Kernel) -> dict[Node, str]:
+    """A label for each axis of each value: a letter of the program where there is one."""
+    labels: dict[Node, str] = {}
+    for state in (*kernel.carried, *kernel.fetched):
+        labels.update(((state.name, k), a) for k, a in enumerate(state.axes))
+    for step in steps:
+        for ref in refs_of(step):
+            for k, label in enumerate(ref.axes):
+                labels.setdefault((ref.value, k), label)
+                if not labels[ref.value, k].isidentifier() and label.isidentifier():
+                    labels[ref.value, k] = label
+    return labels
+
+
+def _axis(
+    part: Iterable[object], labels: Mapping[Node, str], extents: Mapping[str, Extent], columns: set[str]
+) -> Axis:
+    names = {n for n in part if isinstance(n, str)}
+    if ROW in names:
+        return Axis(ROW, None, TOKENS)
+    if names:
+        label = min(names)
+        return Axis(label, extents.get(label), COLUMNS)
+    mine = [labels[n] for n in part if n in labels]  # type: ignore[index]
+    label = min(mine, key=lambda a: (not a.isidentifier(), a.startswith("#"), len(a), a))
+    known = [extents[a] for a in mine if a in extents]
+    return Axis(label, known[0] if known else None)
+
+
+def _mark(steps: list[TileStep], axes: Axes) -> None:
+    """What happens along each axis."""
+    for step in steps:
+        scope = axes.scopes[id(step)]
+        for label in _summed(step):
+            scope[label].summed = True
+        names = [a for a in scope if scope[a].role == LANE]
+        for k, label in enumerate(names):
+            if any(scope[other] is scope[label] for other in names[:k]):
+                scope[label].twice = True
+        if isinstance(step, Contract):
+            groups = dot_labels(step)
+            if groups is None or not groups[2]:
+                continue
+            stack, rows, inner, columns = groups
+            for label in (*rows, *columns):
+                scope[label].mixed = True
+            if rows and columns and not (stack and len(step.left.axes) + len(columns) > 4):
+                for label in (*rows, *inner, *columns):
+                    scope[label].matrix = True
+        elif isinstance(step, Solve | ScanTile):
+            for ref in refs_of(step):
+                for label in ref.axes:
+                    scope[label].mixed = True
+            if isinstance(step, Solve):
+                for label in step.batch:
+                    scope[label].mixed = False
+
+
+def _summed(step: TileStep) -> Iterable[str]:
+    match step:
+        case Contract(out=out):
+            return [a for r in tile_inputs(step) for a in r.axes if a not in out.axes]
+        case Fold(over=over) | Normalise(over=over) | Weigh(over=over):
+            return over
+        case Fetch(out=out):
+            return [a for r in tile_inputs(step) for a in r.axes if a not in out.axes]
+    return ()
+
+
+def _grid(kernel: Kernel, axes: Axes) -> None:
+    """Axes that the grid runs over."""
+    puts = [s for s in kernel.steps if isinstance(s, Put)]
+    results = [axes.of(p.value) for p in puts]
+    if not puts:
+        results = [axes.of(Ref(s.name, s.axes)) for s in kernel.carried]
+    for axis in axes.all:
+        everywhere = bool(results) and all(any(a is axis for a in r) for r in results)
+        if everywhere and not axis.summed and not axis.twice:
+            axis.role = GRID if axis.mixed or axis.matrix or not _several(axis, results) else SCALAR
+
+
+def _several(axis: Axis, results: list[list[Axis]]) -> bool:
+    """Whether a program has other axes to work along: one position at a time is not too little."""
+    return all(sum(a is not axis and a.role in (LANE, TOKENS, GRID) for a in r) > 1 for r in results)
+
+
+__all__ = ["Axes", "Axis", "Step", "Weights", "axes_of", "dot_labels", "flat", "refs_of"]

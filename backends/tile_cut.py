@@ -1,0 +1,225 @@
+"""Cuts a loop of a plan into kernels.
+
+Steps that only move rows (a cache, a shift, a read at computed places, the columns of a stream) become
+addresses: what they read must lie in memory. A value that does not is stored by a kernel of its own, and
+computed again by no later one. Every kernel is the slice of the loop that its results need; states that the
+slice reads are carried, with the slice that advances them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tensorc.backends.tile_kernel import (
+    Cache,
+    Cut,
+    Fetch,
+    Kernel,
+    Kept,
+    Lane,
+    Launch,
+    Place,
+    Put,
+    Row,
+    Rows,
+    Subscript,
+    TileStep,
+    Weights,
+)
+from tensorc.backends.tile_moves import Moves, Stored
+from tensorc.errors import BackendError
+from tensorc.ir import Index, Mul, Read
+from tensorc.plan import (
+    ROW,
+    Append,
+    Delay,
+    Gather,
+    Keep,
+    Load,
+    Loop,
+    Monomials,
+    Plan,
+    Ref,
+    Select,
+    State,
+    Step,
+    Stream,
+    Tail,
+    Update,
+)
+from tensorc.plan_io import step_inputs, step_outputs
+
+ROUNDS = 16  # of values in memory that depend on each other
+
+
+def tile_inputs(step: TileStep) -> list[Ref]:
+    """The values a step of a kernel reads."""
+    if isinstance(step, Put):
+        return [step.value]
+    if isinstance(step, Fetch):
+        return [Ref(r.tensor, tuple(s.name for s in r.subscripts if isinstance(s, Index)))
+                for e in step.places for r in _reads(e)]  # fmt: skip
+    if isinstance(step, Weights):
+        return []
+    if isinstance(step, Stream):
+        own = {r.value for s in step.steps for r in tile_outputs(s)} | {r.ref.value for r in step.running}
+        return [r for s in step.steps for r in tile_inputs(s) if r.value not in own]
+    return step_inputs(step)
+
+
+def tile_outputs(step: TileStep) -> list[Ref]:
+    """The values a step of a kernel makes."""
+    if isinstance(step, Fetch | Weights):
+        return [step.out]
+    return [] if isinstance(step, Put) else step_outputs(step)
+
+
+def _reads(expr: object) -> list[Read]:
+    from tensorc.ir import walk
+
+    return [n for n in walk(expr) if isinstance(n, Read)]  # type: ignore[arg-type]
+
+
+class Cutter:
+    """Cuts one loop. `tokens`: its steps are those of one token, without a label of rows."""
+
+    def __init__(self, plan: Plan, loop: Loop, number: int, name: str) -> None:
+        self.plan, self.loop, self.name = plan, loop, name
+        self.tokens = plan.form == "recurrent"
+        self.suffix = str(number + 1) if len(plan.loops) > 1 else ""
+        self.moves = Moves(plan, loop, self.tokens)
+        self.steps: list[TileStep] = []
+        self.lower([*loop.before, *loop.setup, *loop.body])
+
+    # -- steps -------------------------------------------------------------------------------------------
+
+    def lower(self, steps: Iterable[Step]) -> None:
+        """Take the steps, those that move rows as reads of memory."""
+        for step in steps:
+            self.steps += self.moves.lower(step)
+
+    def cut(self) -> Cut:
+        """The kernels of the loop."""
+        moves = self.moves
+        levels = self._levels()
+        launches, rows = [], []
+        for level in range(1 + max(levels.values(), default=0)):
+            mine = [s for name, s in moves.made.items() if levels.get(name, 0) == level]
+            puts = [Put(s.tensor, Ref(s.value, s.axes), _subscripts(s.axes)) for s in mine]
+            if puts:
+                launches.append(self._launch(f"{self._word(mine)}_rows", puts, False))
+                rows += [Rows(s.tensor, Ref(s.value, s.axes)) for s in mine]
+        keeps = [s for s in self.steps if isinstance(s, Put)]
+        last = self._launch("", keeps, True)
+        if keeps or last.serial.carried:
+            launches.append(last)
+        return Cut(tuple(launches), tuple(rows), tuple(moves.caches), tuple(moves.kept), self._states())
+
+    def _word(self, stored: Sequence[Stored]) -> str:
+        return stored[0].tensor.removesuffix("_rows")
+
+    def _states(self) -> tuple[State, ...]:
+        """The states that kernels carry."""
+        elsewhere = {c.state.name for c in self.moves.caches} | {k.state.name for k in self.moves.kept}
+        return tuple(s for s in self.loop.states if s.name not in elsewhere)
+
+    def _levels(self) -> dict[str, int]:
+        """For each value that is to lie in memory, after how many others it can be computed."""
+        memory = {s.tensor: name for name, s in self.moves.made.items()}
+        memory |= {c.tensor: memory[c.source] for c in self.moves.caches if c.source in memory}
+        level = dict.fromkeys(self.moves.made, 0)
+        for _ in range(ROUNDS):
+            before = dict(level)
+            for name in level:
+                steps, _ = self._slice([name])
+                needs = [level[memory[t]] + 1 for s in steps for t in _tensors(s) if t in memory]
+                level[name] = max([level[name], *needs])
+            if level == before:
+                return level
+        raise BackendError(
+            f"{self.plan.program} has no Triton kernel: a value that is read at other rows depends on itself "
+            "by way of such a read. Compile with backend='torch'."
+        )
+
+    # -- slices ------------------------------------------------------------------------------------------
+
+    def _slice(self, targets: Iterable[str], updates: bool = True) -> tuple[list[TileStep], tuple[State, ...]]:
+        """The steps that values and states need, in order, and the states they read."""
+        makers = {ref.value: step for step in self.steps for ref in tile_outputs(step)}
+        advance: dict[str, list[Update]] = {}
+        for step in self.steps:
+            if isinstance(step, Update):
+                advance.setdefault(step.state.value, []).append(step)
+        states = {s.name: s for s in self._states()}
+        needed: set[int] = set()
+        read: set[str] = set()
+        pending = list(targets)
+        while pending:
+            value = pending.pop()
+            if value in states:
+                if value in read:
+                    continue
+                read.add(value)
+                found: list[TileStep] = list(advance.get(value, ())) if updates else []
+            else:
+                found = [makers[value]] if value in makers else []
+            for step in found:
+                if id(step) not in needed:
+                    needed.add(id(step))
+                    pending += [r.value for r in tile_inputs(step)]
+        steps = [s for s in self.steps if id(s) in needed]
+        return steps, tuple(s for name, s in states.items() if name in read)
+
+    def _launch(self, word: str, puts: Sequence[Put], finals: bool) -> Launch:
+        """The kernel that stores these values (and, the last one, the final states)."""
+        parts = [part for part in (self.name, self.suffix, word) if part]
+        name = "_".join(parts)
+        targets = [p.value.value for p in puts]
+        all_states = [s.name for s in self._states()] if finals else []
+        steps, carried = self._slice([*targets, *all_states])
+        order = "tokens" if self.tokens else "serial" if carried else "chunks"
+        own = self._ordered(steps, puts)
+        serial = Kernel(f"{name}_kernel", order, self.loop.reverse, carried, (), own, finals=finals)
+        if order != "serial" or not puts:
+            return Launch(serial)
+        within, fetched = self._slice(targets, updates=False)
+        if not fetched:
+            return Launch(serial)
+        advance, every = self._slice([s.name for s in (carried if finals else fetched)])
+        first = Kernel(
+            f"{name}_states", "serial", self.loop.reverse, every, (), tuple(advance), True, finals
+        )
+        second = Kernel(
+            f"{name}_reads", "chunks", self.loop.reverse, (), fetched, self._ordered(within, puts)
+        )
+        return Launch(serial, (first, second))
+
+    def _ordered(self, steps: Sequence[TileStep], puts: Sequence[Put]) -> tuple[TileStep, ...]:
+        """The steps with what they store: updates of states last, as all reads come before them."""
+        updates = [s for s in steps if isinstance(s, Update)]
+        return (*(s for s in steps if not isinstance(s, Update | Put)), *puts, *updates)
+
+
+def _tensors(step: TileStep) -> list[str]:
+    """The tensors in memory that a step reads."""
+    if isinstance(step, Stream):
+        return [t for s in step.steps for t in _tensors(s)]
+    return [step.tensor] if isinstance(step, Fetch) else []
+
+
+def _subscripts(axes: Sequence[str]) -> tuple[Subscript, ...]:
+    return tuple(Row() if a == ROW else Lane(a) for a in axes)
+
+
+def cut(plan: Plan, number: int, name: str) -> Cut:
+    """The kernels of loop `number` of a plan; `name` is what they are called after.
+
+    Raises `BackendError` for a loop with a step that no kernel can do.
+    """
+    return Cutter(plan, plan.loops[number], number, name).cut()
+
+
+__all__ = [
+    "Append", "Cache", "Delay", "Gather", "Keep", "Kept", "Load", "Monomials", "Mul", "Place", "Select",
+    "Tail", "cut", "tile_inputs", "tile_outputs",
+]  # fmt: skip

@@ -1,0 +1,159 @@
+"""The tile language: what a GPU kernel does to the rows of one chunk.
+
+Tiles are values whose axes carry labels, as in plans, and a kernel speaks most of the plan's own
+vocabulary (maps, contractions, the tiles of relations, scans, solves, streams). What plans leave open is
+said here: where in memory a tile is read from and written to, which states are carried from chunk to chunk
+and which are read from memory, and what runs at once.
+
+    kernel     Kernel(name, order, carried, fetched, steps, ...)
+    step       a step of a plan | Fetch | Put
+    subscript  Row | Lane | Place | Listed          one for each axis of a tensor in memory
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tensorc.ir import Expr, Extent
+from tensorc.plan import Ref, State, Step, Why
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The rows at hand, `lag` rows earlier in the order of the loop: a number, or a label that counts."""
+
+    lag: int | str = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The positions of a label."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A computed position; what lies outside the axis reads as 0."""
+
+    expr: Expr
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """For each product of `power` elements under the label: the place of its element number `element`."""
+
+    label: str
+    power: int
+    element: int
+
+
+Subscript: TypeAlias = Row | Lane | Place | Listed
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A tile from memory. Rows before the first are those of the tensor `before` [depth, ...], the latest
+    last; 0 if there is none."""
+
+    out: Ref
+    tensor: str
+    subscripts: tuple[Subscript, ...]
+    before: str = ""
+    why: Why = field(default=Why(), compare=False)
+
+    @property
+    def places(self) -> tuple[Expr, ...]:
+        """The computed subscripts."""
+        return tuple(s.expr for s in self.subscripts if isinstance(s, Place))
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How often each product of `power` elements of an axis can be arranged, under one label."""
+
+    out: Ref
+    power: int
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A tile to memory."""
+
+    tensor: str
+    value: Ref
+    subscripts: tuple[Subscript, ...]
+    why: Why = field(default=Why(), compare=False)
+
+
+TileStep: TypeAlias = Step | Fetch | Put | Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One launch. `order`: "serial" over the chunks with `carried` states in registers, "chunks" all at
+    once, with the states at their start `fetched` from memory, or "tokens", one row after the other.
+
+    `saves`: the state before each chunk goes to memory; `finals`: the last one does.
+    """
+
+    name: str
+    order: str
+    reverse: bool
+    carried: tuple[State, ...]
+    fetched: tuple[State, ...]
+    steps: tuple[TileStep, ...]
+    saves: bool = False
+    finals: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A tensor of all rows that a kernel leaves in memory for a later one; `axes` are the labels of the
+    value that it holds, ROW among them."""
+
+    tensor: str
+    value: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The rows of a state that grows, and after them those of a tensor in memory, in the order `axes`."""
+
+    tensor: str
+    state: State
+    source: str
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A state that is the last rows of a tensor in memory; `order` puts the tensor's axes in the state's."""
+
+    state: State
+    source: str
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What computes something of a loop: one kernel, or, for long sequences of few heads, the other way:
+    states in the order of time, then everything else for all chunks at once."""
+
+    serial: Kernel
+    split: tuple[Kernel, Kernel] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A loop of a plan as kernels, in order. `rows`, `caches` and `kept` are what the caller prepares and
+    returns; `states` those that kernels carry."""
+
+    launches: tuple[Launch, ...]
+    rows: tuple[Rows, ...]
+    caches: tuple[Cache, ...]
+    kept: tuple[Kept, ...]
+    states: tuple[State, ...]

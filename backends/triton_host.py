@@ -1,0 +1,88 @@
+"""Functions that the callers of generated Triton kernels may need; their text is pasted into the module, so
+each stands alone."""
+
+from __future__ import annotations
+
+import torch
+import triton.language as tl
+
+# ruff: noqa: ANN001, ANN201, ANN202, F821
+# mypy: ignore-errors
+
+
+def _dot_type(compute, dtype):
+    """The type of the operands of matrix products: that of the results where it is shorter."""
+    short = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+    if compute not in (torch.float32,):
+        raise TypeError(f"These kernels compute in float32, not in {compute}.")
+    return short.get(dtype, tl.float32)
+
+
+def _block(size, least):
+    """The power of two that a tile takes for an axis."""
+    return max(least, 1 << max(0, size - 1).bit_length())
+
+
+def _tiles(size, block):
+    """How many programs share an axis: one at least, which stores the states."""
+    return max(1, -(-size // block))
+
+
+def _align(x):
+    """A number that divides the stride of the batch whatever the length: 16, or 1."""
+    inner = [s for s in x.stride()[1:] if s != 1]
+    return 16 if inner and all(s % 16 == 0 for s in (x.stride(0), *inner)) else 1
+
+
+def _split(count, chunks, device):
+    """Whether states are computed first, then all chunks at once: where heads alone leave the device idle."""
+    if device.type != "cuda" or chunks < 4:
+        return False
+    return count < 2 * torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _held(state, axis):
+    """How many rows a cache has."""
+    return 0 if state is None else state.shape[axis]
+
+
+def _cached(state, rows, batch, count, rank):
+    """The rows of a cache and those after it, over the whole batch: [count, rows, ...]."""
+    if state is None:
+        return rows
+    old = state.expand(*batch, *state.shape[-rank:]).reshape(count, *state.shape[-rank:])
+    return torch.cat([old, rows.to(old.dtype)], 1)
+
+
+def _cache_after(state, rows, batch, most, compute):
+    """The cache after these rows [count, rows, ...]: all, or the last ones."""
+    lead = batch
+    rows = rows.to(compute, copy=True).reshape(*batch, *rows.shape[1:])
+    axis = len(batch)
+    if state is not None:
+        rows = torch.cat([state.expand(*lead, *state.shape[state.dim() - rows.dim() + axis :]), rows], axis)
+    if most is not None and rows.shape[axis] > most:
+        rows = rows.narrow(axis, rows.shape[axis] - most, most).clone()
+    return rows
+
+
+def _products(size, power, device):
+    """For the products of `power` of `size` elements in lexicographic order of their ascending places: the
+    place of each element, and in how many orders the elements can be arranged."""
+    key = size, power, device
+    if key in _PRODUCTS:
+        return _PRODUCTS[key]
+    every = torch.combinations(torch.arange(size), power, with_replacement=True)
+    often = torch.ones(len(every), dtype=torch.float64)
+    equal = torch.ones(len(every), dtype=torch.float64)
+    for k in range(1, power):
+        equal = torch.where(every[:, k] == every[:, k - 1], equal + 1, 1)
+        often = often * (k + 1) / equal
+    if len(_PRODUCTS) >= 16:
+        _PRODUCTS.clear()
+    found = [every[:, k].to(torch.int32).contiguous() for k in range(power)]
+    _PRODUCTS[key] = [x.to(device) for x in (*found, often.float())]
+    return _PRODUCTS[key]
+
+
+_PRODUCTS = {}

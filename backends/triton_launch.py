@@ -1,0 +1,324 @@
+"""The function around the kernels: shapes, memory, launches, results. It takes and returns what functions
+of the PyTorch backend do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tensorc.backends.python_layout import tuple_text
+from tensorc.backends.tile_axes import GRID, SCALAR, Axis
+from tensorc.backends.tile_cut import cut
+from tensorc.backends.tile_kernel import Cut, Kernel, Launch
+from tensorc.backends.torch_library import FUNCTIONAL
+from tensorc.backends.torch_sequence import TorchHead
+from tensorc.backends.triton_kernel import KernelWriter
+from tensorc.errors import BackendError
+from tensorc.ir import Extent, Program, Size, walk
+from tensorc.plan import ROW, Plan, Ref, Select, State, Stream, Symmetric
+from tensorc.plan_io import plan_steps, step_expressions
+
+
+class LaunchWriter(TorchHead):
+    """Writes the module of one plan."""
+
+    def __init__(self, program: Program, plan: Plan) -> None:
+        super().__init__(program, plan, FUNCTIONAL)
+        self.printer.lead = "count"
+        self.cuts = [cut(plan, k, self.names.function) for k in range(len(plan.loops))]
+        self.kernels: list[str] = []
+        self.tensors = {t: len(axes) for t, axes in plan.tensors}
+        for kept in plan.kept:
+            self.tensors[kept.value] = len(kept.axes)
+        for found in self.cuts:
+            self.tensors |= {r.tensor: len(r.value.axes) for r in found.rows}
+            self.tensors |= {c.tensor: len(c.state.axes) for c in found.caches}
+        self.made: set[str] = set()
+
+    @property
+    def lengths(self) -> frozenset[str]:
+        """Sizes that are lengths of sequences."""
+        names = set(self.plan.time.names if self.plan.time is not None else ())
+        for step in plan_steps(self.plan):
+            if isinstance(step, Stream):
+                names |= {n for c in step.columns if c.extent is not None for n in c.extent.names}
+        return frozenset(names)
+
+    # -- the module --------------------------------------------------------------------------------------
+
+    def module(self) -> list[str]:
+        """All lines: the kernels, then the function."""
+        if self.plan.epilogue:
+            raise BackendError(
+                f"{self.program.name} has no Triton kernel: it combines results of the whole sequence once more. "
+                "Compile with backend='torch'."
+            )
+        self._function()
+        body = self.lines
+        return [*self.kernels, "", "", *body]
+
+    def _function(self) -> None:
+        keywords = self._keywords(None)
+        if self._streams():
+            keywords += ["state=None", "position=0"]
+        keywords += [f"chunk={self._chunk()}", "columns=64", "tile=64", "warps=4", "stages=1", "split=None",
+                     'precision="ieee"', "dtype=None"]  # fmt: skip
+        self._signature(self.names.function, [], keywords)
+        self.line('"""The whole sequence: the outputs, and the states after it."""')
+        at = len(self.lines)
+        self._prepare(None)
+        self.line("count = batch.numel()")
+        self._dtypes()
+        self.line("dot = _dot_type(compute, dtype)")
+        for declaration in self.program.inputs:
+            name = self.names.tensor(declaration.name)
+            self.line(f"{name} = _flat({name}, batch, count, {len(declaration.axes)})")
+        assert self.plan.time is not None
+        time = self.printer.size(self.plan.time)
+        self.line(f"chunks = -(-{time} // chunk)")
+        number = 0
+        for found, loop in zip(self.cuts, self.plan.loops, strict=True):
+            self._loop(found, number, loop.reverse)
+            number += len(loop.states)
+        self._finish()
+        self._drop(at)
+
+    def _chunk(self) -> int:
+        """The chunk by default: 16 where decays of single features make cubes of tokens, 64 elsewhere."""
+        return min(64, max(16, self.plan.chunk))
+
+    def _streams(self) -> bool:
+        return len(self.plan.loops) == 1 and not self.plan.loops[0].reverse
+
+    def _drop(self, start: int) -> None:
+        """Drop the variables that nothing uses."""
+        names = {*map(self.names.size, self.program.sizes()), "chunks", "dot", "batch", "count"}
+        for at in reversed(range(start, len(self.lines))):
+            name, sign, _ = self.lines[at].strip().partition(" = ")
+            if sign and name in names:
+                if not any(re.search(rf"\b{name}\b", line) for line in self.lines[at + 1 :]):
+                    del self.lines[at]
+
+    # -- one loop ----------------------------------------------------------------------------------------
+
+    def _loop(self, found: Cut, number: int, reverse: bool) -> None:
+        assert self.plan.time is not None
+        order = {s.name: number + k for k, s in enumerate(self.plan.states)} if number == 0 else {}
+        for state in found.states:
+            self._state(state, order.get(state.name))
+        for kept in found.kept:
+            self._state(kept.state, order.get(kept.state.name))
+        for cache in found.caches:
+            self._cache_before(cache.state, order.get(cache.state.name))
+        for launch in found.launches:
+            self._launch(launch, found)
+        for kept in found.kept:
+            self._kept_after(kept, reverse)
+
+    def _state(self, state: State, number: int | None) -> None:
+        name = self.names.value(state.name)
+        parts = [self.printer.size(self.printer.extents[a]) for a in state.axes]
+        if not self._streams() or number is None:
+            self.line(f"{name} = torch.zeros({tuple_text(['count', *parts])}, dtype=compute, device=device)")
+            return
+        whole = tuple_text(["*batch", *parts]) if parts else "batch"
+        text = f"_state(state and state[{number}], {whole}, compute, device)"
+        self.line(f"{name} = {text}.reshape({tuple_text(['count', *parts])})")
+
+    def _cache_before(self, state: State, number: int | None) -> None:
+        name = self.names.value(state.name)
+        text = f"state and state[{number}]" if self._streams() and number is not None else "None"
+        self.line(f"{name} = {text}")
+
+    def _memory(self, tensor: str, axes: Sequence[str], found: Cut) -> None:
+        """Make room for what a kernel stores."""
+        if tensor in self.made:
+            return
+        self.made.add(tensor)
+        declared = dict(self.plan.tensors).get(tensor)
+        if declared is not None and tensor in self.plan.stored:
+            parts = [self.printer.size(a) for a in declared]
+            dtype = "dtype"
+        else:
+            assert self.plan.time is not None
+            token = (ROW, "@")
+            parts = [self.printer.size(self.plan.time if a in token else self.printer.extents[a]) for a in axes]
+            dtype = "compute"
+        name = self._tensor(tensor)
+        self.line(f"{name} = torch.empty({tuple_text(['count', *parts])}, dtype={dtype}, device=device)")
+
+    def _tensor(self, tensor: str) -> str:
+        known = tensor in dict(self.plan.tensors) or tensor.startswith("%")
+        return self.names.tensor(tensor if known else f"%{tensor}")
+
+    def _launch(self, launch: Launch, found: Cut) -> None:
+        caches = {c.tensor: c for c in found.caches}
+        for kernel in (launch.serial,):
+            for step in kernel.steps:
+                tensor, axes = getattr(step, "tensor", ""), getattr(getattr(step, "value", None), "axes", ())
+                if axes is not None and type(step).__name__ == "Put":
+                    self._memory(tensor, axes, found)
+        for tensor in self._reads(launch.serial):
+            if tensor in caches and tensor not in self.made:
+                self.made.add(tensor)
+                self._cache(caches[tensor])
+        if launch.split is None:
+            self._call(launch.serial, 1)
+            return
+        self.line("if split if split is not None else _split(count, chunks, device):")
+        carried = launch.split[0].carried
+        for state in carried:
+            parts = [self.printer.size(self.printer.extents[a]) for a in state.axes]
+            shape = tuple_text(["count", "chunks", *parts])
+            self.line(f"{self.names.value(state.name)}_all = torch.empty({shape}, dtype=compute, device=device)", 2)
+        for kernel in launch.split:
+            self._call(kernel, 2)
+        self.line("else:")
+        self._call(launch.serial, 2)
+
+    def _reads(self, kernel: Kernel) -> list[str]:
+        from tensorc.backends.tile_axes import flat
+
+        return [getattr(s, "tensor", "") for s in flat(kernel.steps)]
+
+    def _cache(self, cache: object) -> None:
+        """A cache with the rows of this call after its own."""
+        state, source, order = cache.state, cache.source, cache.order  # type: ignore[attr-defined]
+        name, rows = self._tensor(cache.tensor), self._tensor(source)  # type: ignore[attr-defined]
+        places = (0, *(1 + k for k in order))
+        text = rows if places == tuple(range(len(places))) else f"{rows}.permute({places})"
+        self.line(f"{name} = _cached({self.names.value(state.name)}, {text}, batch, count, {len(state.axes)})")
+
+    def _kept_after(self, kept: object, reverse: bool) -> None:
+        """The last rows of a tensor, for the next call."""
+        if not self._streams():
+            return
+        state, order = kept.state, kept.order  # type: ignore[attr-defined]
+        name, rows = self.names.value(state.name), self._tensor(kept.source)  # type: ignore[attr-defined]
+        places = (0, *(1 + k for k in order))
+        text = rows if places == tuple(range(len(places))) else f"{rows}.permute({places})"
+        self.line(f"{name} = _tail({name}, {text}.to(compute), 1 - {name}.dim(), {name}.shape[1])")
+
+    # -- one launch --------------------------------------------------------------------------------------
+
+    def _call(self, kernel: Kernel, depth: int) -> None:
+        cached = frozenset(c.tensor for found in self.cuts for c in found.caches)
+        writer = KernelWriter(self.plan, kernel, self.names, self.tensors, cached, self.lengths)
+        self.kernels += ["", "", *writer.write()]
+        found = writer.arguments
+        finals = [s for s in kernel.carried if kernel.finals]
+        for state in finals:
+            name = self.names.value(state.name)
+            self.line(f"{name}_out = torch.empty_like({name})", depth)
+        grid = ["count"]
+        if kernel.order == "chunks":
+            grid.append("chunks")
+        blocks = []
+        for axis in writer.axes.all:
+            assert axis.extent is not None
+            size = self.printer.size(axis.extent)
+            block = self._block(axis, size)
+            if axis.role == SCALAR:
+                grid.append(size)
+            elif axis.role == GRID:
+                grid.append(f"_tiles({size}, {block})")
+            if axis in found.blocks:
+                blocks.append(block)
+        arguments = list[str]()
+        for tensor, (name, rank) in found.tensors.items():
+            arguments += [name, *(f"{name}.stride({k})" for k in range(rank + 1))]
+        for (extent, power, what), _ in found.tables.items():
+            arguments.append(self._table(extent, power, what))
+        for state, which in found.states:
+            name = self.names.value(state)
+            arguments.append({"in": name, "out": f"{name}_out", "all": f"{name}_all"}[which])
+        offset = {"position": "position" if self._streams() else "0", "chunks": "chunks",
+                  "cached_first": self._first_cached()}  # fmt: skip
+        arguments += [offset.get(name, name) for name in writer.runtime]
+        arguments += [self.names.size(s) for s in found.sizes]
+        arguments += blocks
+        arguments += [f"_align({name})" for name in writer.aligned]
+        constants = {"CHUNK": "chunk", "COLUMNS": "columns", "DOT": "dot", "PRECISION": "precision"}
+        arguments += [constants[c] for c in writer.constants]
+        options = "num_warps=warps, num_stages=stages"
+        self.line(f"grid = {' * '.join(grid)}", depth)
+        self.line("if grid:", depth)
+        self.line(f"{kernel.name}[(grid,)]({', '.join(arguments)}, {options})", depth + 1)
+        for state in finals:
+            name = self.names.value(state.name)
+            self.line(f"{name} = {name}_out", depth)
+
+    def _first_cached(self) -> str:
+        caches = [c for found in self.cuts for c in found.caches]
+        if not caches or not self._streams():
+            return "0"
+        state = self.names.value(caches[0].state.name)
+        return f"position - _held({state}, {-len(caches[0].state.axes)})"
+
+    def _block(self, axis: Axis, size: str) -> str:
+        least = 16 if axis.matrix else 1
+        if axis.role == GRID:
+            return f"min(tile, _block({size}, {least}))"
+        return f"_block({size}, {least})"
+
+    def _table(self, extent: str, power: int, what: str) -> str:
+        coefficient, *names = extent.split(".")
+        size = self.printer.size(Extent(int(coefficient), tuple(n for n in names if n)))
+        return f"_products({size}, {power}, device)[{-1 if what == 'often' else int(what[5:])}]"
+
+    # -- results -----------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        results = []
+        for output in self.program.outputs:
+            sizes = [self.printer.size(a) for a in output.axes]
+            shape = tuple_text(["*batch", *sizes]) if sizes else "batch"
+            if output.name in self.plan.stored:
+                name = self.names.tensor(output.name)
+            else:
+                name = self._final(dict(self.plan.outputs)[output.name])
+            results.append(f"{name}.reshape({shape})")
+        states = []
+        if self._streams():
+            caches = {c.state.name: c for found in self.cuts for c in found.caches}
+            for state in self.plan.states:
+                name = self.names.value(state.name)
+                parts = [self.printer.size(self.printer.extents[a]) for a in state.axes[state.grows :]]
+                if state.name in caches:
+                    states.append(self._cache_after(caches[state.name]))
+                else:
+                    shape = tuple_text(["*batch", *parts]) if parts else "batch"
+                    states.append(f"{name}.reshape({shape})")
+        self.line(f"return {tuple_text(results)}, {tuple_text(states)}")
+
+    def _cache_after(self, cache: object) -> str:
+        state = cache.state  # type: ignore[attr-defined]
+        name, rows = self.names.value(state.name), self._tensor(cache.source)  # type: ignore[attr-defined]
+        places = (0, *(1 + k for k in cache.order))  # type: ignore[attr-defined]
+        most = "None" if state.reach is None else self._integer(state.reach)
+        declared = dict(self.plan.tensors).get(cache.source)  # type: ignore[attr-defined]
+        lead = "batch"
+        if declared is not None:
+            lead = f"{rows}_lead"
+        del lead
+        return f"_cache_after({name}, {rows}.permute({places}), batch, {most}, compute)"
+
+    def _integer(self, expr: object) -> str:
+        from tensorc.backends.python_stream import StreamPrinter
+
+        return StreamPrinter.integer(self.printer, expr)  # type: ignore[arg-type]
+
+    def _final(self, ref: Ref) -> str:
+        """An output that is a state at the end."""
+        state = next((s for s in self.plan.states if s.name == ref.value), None)
+        if state is None:
+            raise BackendError(
+                f"{self.program.name} has no Triton kernel: an output is no state. Compile with backend='torch'."
+            )
+        name = self.names.value(ref.value)
+        order = [ref.axes.index(f"#{k}") for k in range(len(ref.axes))]
+        places = (0, *(1 + k for k in order))
+        return f"{name}.permute({places}).to(dtype)" if places != tuple(range(len(places))) else f"{name}.to(dtype)"
+
+
+__all__ = ["LaunchWriter", "Mapping", "Select", "Size", "Symmetric", "step_expressions", "walk"]

@@ -1,0 +1,204 @@
+"""Printing the tiles of relations: masks, decays between positions, scans in a chunk, triangular systems.
+
+Running sums of gates are logarithms to the base 2, beside counts of zeros and of negative gates; only their
+differences are exponentiated, after the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorc.backends.tile_axes import SCALAR
+from tensorc.backends.triton_expr import spread
+from tensorc.backends.triton_steps import StepPrinter
+from tensorc.plan import COLUMN, ROW, GateUse, Ref, ScanTile, Solve, Tile
+
+LOG2E = "1.4426950408889634"
+
+
+class RelationPrinter(StepPrinter):
+    """Prints `Tile`, `ScanTile` and `Solve`."""
+
+    def _tile(self, step: Tile) -> None:
+        if step.part == "outside":
+            raise self.refuse("it has a decay without an order")
+        labels = self.canonical(step.out)
+        if not step.gates:
+            mask = self._order(step, labels)
+            self.line(f"{self.make(step.out, labels)} = tl.where({mask}, 1.0, 0.0)")
+            return
+        parts = [self._constant(g, step, labels) if g.constant else self._gated(g, step, labels) for g in step.gates]
+        text = " * ".join(parts)
+        covered = {a for g in step.gates for a in self.lanes(g.gate.axes)} | {step.rows, step.columns}
+        if not set(labels) <= covered:
+            text = self.broadcast(text, labels)
+        self.line(f"{self.make(step.out, labels)} = {text}")
+
+    def _order(self, step: Tile, labels: Sequence[str]) -> str:
+        """Which columns a row reads."""
+        row, column = (spread("slot", (a,), labels) for a in (step.rows, step.columns))
+        return f"({column} {'<' if step.strict else '<='} {row})"
+
+    def _sums(self, use: GateUse) -> tuple[str, ...]:
+        """The running sums of a gate, the counts of its zeros and, unless it is a logarithm, of negative
+        gates: made once in a kernel."""
+        gate = use.gate
+        key = gate.value, use.log
+        if key not in self.sums:
+            labels = self._ordered(gate)
+            inside = spread("row_in", (ROW,), ["?" if a in (ROW, COLUMN) else a for a in labels]) if False else ""
+            first = labels[0]
+            inside = spread("row_in", (first,), labels)
+            name = self.free(f"{self.made[gate.value].name}_sums")
+            names = (name, self.free(f"{name}_none")) + (() if use.log else (self.free(f"{name}_flips"),))
+            kind = "_log_sums" if use.log else "_sums"
+            self.line(f"{', '.join(names)} = {kind}({self.tile(gate, labels)}, {inside})")
+            self.sums[key] = names
+        return self.sums[key]
+
+    def _ordered(self, gate: Ref) -> list[str]:
+        """The labels of a gate, the token's first."""
+        labels = self.lanes(gate.axes)
+        return sorted(labels, key=lambda a: a not in (ROW, COLUMN))
+
+    def _late(self, use: GateUse) -> tuple[str, ...]:
+        """The running sums that a reading token sees: without its own gate, unless that is included."""
+        sums = self._sums(use)
+        if use.inclusive:
+            return sums
+        key = f"{use.gate.value}:before", use.log
+        if key not in self.sums:
+            labels = self._ordered(use.gate)
+            names = tuple(self.free(f"{s}_before") for s in sums)
+            kind = "_log_before" if use.log else "_before"
+            inside = spread("row_in", (labels[0],), labels)
+            self.line(
+                f"{', '.join(names)} = {kind}({', '.join(sums)}, {self.tile(use.gate, labels)}, {inside})"
+            )
+            self.sums[key] = names
+        return self.sums[key]
+
+    def _gated(self, use: GateUse, step: Tile, labels: Sequence[str]) -> str:
+        """One gate's part of a tile."""
+        own = self._ordered(use.gate)
+        token, features = own[0], own[1:]
+        sums = self._sums(use)
+        if step.part == "through":
+            totals = [f"tl.sum({_zeroed(k, s, self._last(own))}, 0)" for k, s in enumerate(sums)]
+            return self._exp2(totals, None, features, labels)
+        if step.part == "left":
+            return self._exp2(list(self._late(use)), None, [step.rows, *features], labels)
+        if step.part == "right":
+            rows = [step.rows, *features]
+            totals = [f"tl.sum({_zeroed(k, s, self._last(own))}, 0)" for k, s in enumerate(sums)]
+            late = [spread(t, features, rows) for t in totals]
+            return self._exp2([f"{a} - {b}" for a, b in zip(late, sums, strict=True)], None, rows, labels)
+        full = [a for a in labels if a in (step.rows, step.columns) or a in features]
+        late = [spread(s, [step.rows, *features], full) for s in self._late(use)]
+        early = [spread(s, [step.columns, *features], full) for s in sums]
+        mask = self._order(step, full)
+        assert token in (ROW, COLUMN)
+        return self._exp2([f"{a} - {b}" for a, b in zip(late, early, strict=True)], mask, full, labels)
+
+    def _last(self, own: Sequence[str]) -> str:
+        """Where the last token of the chunk is, over the labels of a gate."""
+        return spread("slot", (own[0],), own) + " == length - 1"
+
+    def _exp2(
+        self, parts: Sequence[str], mask: str | None, own: Sequence[str], labels: Sequence[str]
+    ) -> str:
+        """The product of gates from their sums, zeros and flips, over more labels."""
+        masks = [f"({parts[1]} == 0)"] + ([mask] if mask else [])
+        text = f"tl.exp2(tl.where({' & '.join(masks)}, {parts[0]}, float(\"-inf\")))"
+        if len(parts) > 2:
+            text = f"{text} * _parity({parts[2]})"
+        return spread(f"({text})", own, labels)
+
+    def _constant(self, use: GateUse, step: Tile, labels: Sequence[str]) -> str:
+        """A gate that is the same at every token: powers of it."""
+        one = "1" if use.inclusive else "0"
+        row = spread("slot", (step.rows,), labels) if step.rows in labels else "slot"
+        count = {"left": f"({row} + {one})", "right": f"(length - 1 - {row})", "through": "length"}.get(step.part, "")
+        mask = ""
+        if not count:
+            column = spread("slot", (step.columns,), labels)
+            count = f"({row} - {column} - {1 - int(one)})"
+            mask = self._order(step, labels)
+        kind = "_log_power" if use.log else "_whole_power"
+        gate = self.tile(use.gate, labels)
+        text = f"{kind}({gate}, {count})"
+        return f"tl.where({mask}, {text}, 0.0)" if mask else text
+
+    # -- scans -------------------------------------------------------------------------------------------
+
+    def _scantile(self, step: ScanTile) -> None:
+        """The state of each token: gates times the one before, plus what is written."""
+        labels = self.canonical(step.out)
+        shape = self.shape(labels)
+        rest = [a for a in labels if a != ROW]
+        writes = f"tl.broadcast_to({self.masked(step.writes, labels, [])}, {shape})"
+        state = spread(self.tile(step.state, rest), rest, labels) if rest else self.tile(step.state, ())
+        name = self.make(step.out, labels, (), True)
+        if not step.gates:
+            self.line(f"{name} = tl.cumsum({writes}, 0) + {state}")
+        else:
+            gate = " * ".join(self._gate(g, labels) for g in step.gates)
+            self.line(f"{name}_gate = tl.broadcast_to({gate}, {shape})")
+            self.line(f"{name}_gate, {name} = tl.associative_scan(({name}_gate, {writes}), 0, _chain)")
+            self.line(f"{name} = {name} + {name}_gate * {state}")
+        if step.strict:
+            width = " * ".join(self.length(self.scope[a]) for a in rest) or "1"
+            flat = f"tl.reshape({name}, (CHUNK, {width}))"
+            self.line(f"{name} = tl.reshape(_earlier({flat}, CHUNK, {width}), {shape})")
+            first = f"({spread('slot', (ROW,), labels)} == 0)"
+            self.line(f"{name} = tl.where({first}, {state}, {name})")
+            inclusive = [self._gate(g, labels) for g in step.gates if g.inclusive]
+            if inclusive:
+                self.line(f"{name} = {name} * {' * '.join(inclusive)}")
+
+    def _gate(self, use: GateUse, labels: Sequence[str]) -> str:
+        text = self.tile(use.gate, labels)
+        return f"tl.exp({text})" if use.log else f"({text})"
+
+    # -- triangular systems --------------------------------------------------------------------------------
+
+    def _solve(self, step: Solve) -> None:
+        """Unknowns by the inverse of a unit triangular matrix: by substitution in blocks of 16, merged."""
+        if any(self.scope[a].role != SCALAR for a in step.batch):
+            raise self.refuse("its triangular systems differ along an axis of features")
+        count = len(step.outs)
+        if count > 2:
+            raise self.refuse(f"its triangular system has {count} unknowns a token; there are kernels for two")
+        rest = self.lanes([a for a in step.rights[0].axes if a != ROW and a not in step.batch])
+        width = " * ".join(self.length(self.scope[a]) for a in rest) or "1"
+        blocks = [["" if b is None else self._triangle(b) for b in row] for row in step.matrix]
+        rights = [self._right(r, rest, width) for r in step.rights]
+        names = [self.make(out, [ROW, *rest], [], all(self.made[r.value].finite for r in step.rights)) for out in step.outs]
+        shape = self.shape([ROW, *rest])
+        if count == 1:
+            self.line(f"{names[0]} = _solved(_inverse({blocks[0][0]}, CHUNK), {rights[0]}, {width})")
+        else:
+            flat = [b or "tl.zeros((CHUNK, CHUNK), tl.float32)" for row in blocks for b in row]
+            pair = self.free(f"{names[0]}_pair")
+            self.line(f"{pair} = _inverse(_joint_matrix({', '.join(flat)}, CHUNK), 2 * CHUNK)")
+            joint = f"_joint_right({', '.join(rights)}, CHUNK, {width})"
+            self.line(f"{', '.join(names)} = _apart(_solved({pair}, {joint}, {width}), CHUNK, {width})")
+        for name in names:
+            if len(rest) != 1:
+                self.line(f"{name} = tl.reshape({name}, {shape})")
+
+    def _triangle(self, block: Ref) -> str:
+        labels = [ROW, COLUMN]
+        return self.masked(block, labels, labels)
+
+    def _right(self, right: Ref, rest: Sequence[str], width: str) -> str:
+        labels = [ROW, *rest]
+        text = self.masked(right, labels, [ROW])
+        if set(self.labels(right)) != set(labels):
+            text = self.broadcast(text, labels)
+        return text if len(rest) == 1 else f"tl.reshape({text}, (CHUNK, {width}))"
+
+
+def _zeroed(part: int, text: str, last: str) -> str:
+    """The last row of running sums, all others 0."""
+    return f"tl.where({last}, {text}, {'0.0' if part == 0 else '0'})"

@@ -1,0 +1,334 @@
+"""Printing the steps of a kernel: memory, maps, contractions, row reductions over features, states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from tensorc.backends.tile_axes import SCALAR, dot_labels
+from tensorc.backends.tile_cut import tile_inputs
+from tensorc.backends.tile_kernel import Fetch, Lane, Listed, Place, Put, Row, Subscript, TileStep, Weights
+from tensorc.backends.triton_base import TileBase
+from tensorc.backends.triton_expr import finite, spread, zero_where
+from tensorc.ir import Cond, Expr, Index, Node, Read, walk
+from tensorc.plan import ROW, Contract, Fold, Map, Normalise, Ref, State, Update
+from tensorc.semiring import SUM_PRODUCT
+
+STARTS = {"sum": "0.0", "prod": "1.0", "max": 'float("-inf")', "min": 'float("inf")'}
+
+
+class StepPrinter(TileBase):
+    """Prints steps, each kind by its own method."""
+
+    def block(self, steps: Iterable[TileStep]) -> None:
+        """Print steps in order."""
+        for step in steps:
+            method: Callable[[TileStep], None] | None = getattr(self, f"_{type(step).__name__.lower()}", None)
+            if method is None:
+                raise self.refuse(f"there is no kernel for the step {type(step).__name__}")
+            self.enter(step)
+            self.comment(step)
+            method(step)
+
+    # -- memory ------------------------------------------------------------------------------------------
+
+    def address(
+        self, tensor: str, subscripts: Sequence[Subscript], labels: Sequence[str]
+    ) -> tuple[str, list[str], str]:
+        """Where a tile lies: the pointers, the conditions under which each element is there, and where it
+        is before the first row (empty if it never is)."""
+        pointer, masks, early = [self.pointer(tensor)], [], ""
+        for k, subscript in enumerate(subscripts):
+            stride = self.stride(tensor, k)
+            match subscript:
+                case Row(lag=lag):
+                    it, row = self._rows(lag, labels)
+                    pointer.append(f"{row} * {stride}")
+                    masks += self._row_masks(lag, labels)
+                    early = it if lag != 0 else ""
+                case Lane(label=label):
+                    pointer.append(f"{self._lane(tensor, label, labels)} * {stride}")
+                    if self.scope[label].role != SCALAR:
+                        masks.append(spread(self.mask(label), (label,), labels))
+                case Place(expr=expr, extent=extent):
+                    text = self.printer.given(expr, labels)
+                    pointer.append(f"({text}) * {stride}")
+                    masks += [f"({text} >= 0)", f"({text} < {self.size(extent)})"]
+                case Listed(label=label):
+                    table = self.listed(subscript)
+                    pointer.append(f"{spread(table, (label,), labels)} * {stride}")
+                    masks.append(spread(self.mask(label), (label,), labels))
+        return " + ".join(pointer), masks, early
+
+    def _lane(self, tensor: str, label: str, labels: Sequence[str]) -> str:
+        text = self.position(label, labels)
+        return f"({text} - cached_first)" if tensor in self.cached else text
+
+    def _rows(self, lag: int | str, labels: Sequence[str]) -> tuple[str, str]:
+        """The place of rows in the order of the loop, and in memory."""
+        it, row = (spread(name, (ROW,), labels) if ROW in labels else name for name in ("it", "row"))
+        if lag == 0:
+            return it, row
+        back = self.position(lag, labels) if isinstance(lag, str) else str(lag)
+        return f"({it} - {back})", f"({row} {'+' if self.kernel.reverse else '-'} {back})"
+
+    def _row_masks(self, lag: int | str, labels: Sequence[str]) -> list[str]:
+        masks = [spread("row_in", (ROW,), labels)] if ROW in labels else []
+        if isinstance(lag, str) and self.scope[lag].role != SCALAR:
+            masks.append(spread(self.mask(lag), (lag,), labels))
+        return masks
+
+    def _fetch(self, step: Fetch) -> None:
+        labels = self.canonical(step.out)
+        pointer, masks, early = self.address(step.tensor, step.subscripts, labels)
+        name = self.make(step.out, labels, labels, raw=True)
+        here = [*masks, f"({early} >= 0)"] if early else masks
+        mask = f", mask={' & '.join(here)}, other=0" if here else ""
+        self.line(f"{name} = tl.load({pointer}{mask})")
+        if early and step.before:
+            self._fetch_before(step, name, labels, [*masks, f"({early} < 0)"], early)
+
+    def _fetch_before(
+        self, step: Fetch, name: str, labels: Sequence[str], masks: Sequence[str], early: str
+    ) -> None:
+        """Rows before the first are the last ones of a state."""
+        axes = self.state_axes(step.before)
+        rest = [s for s in step.subscripts if not isinstance(s, Row)]
+        places = [f"({self.depth_of(step.before)} + {early}) * {self._after(axes[1:])}"]
+        for k, subscript in enumerate(rest):
+            assert isinstance(subscript, Lane)
+            places.append(f"{self.position(subscript.label, labels)} * {self._after(axes[k + 2 :])}")
+        source = " + ".join([self.state_pointer(step.before, "in"), *places])
+        loaded = f"tl.load({source}, mask={' & '.join(masks)}, other=0)"
+        self.line(f"{name} = {name}.to(tl.float32) + {loaded}")
+        self.made[step.out.value].raw = False
+
+    def _after(self, labels: Sequence[str]) -> str:
+        """How many elements one position spans: the product of the axes after it."""
+        return " * ".join(self.size(self.extents[a]) for a in labels) or "1"
+
+    def _weights(self, step: Weights) -> None:
+        labels = list(step.out.axes)
+        name = self.make(step.out, labels, labels)
+        (label,) = labels
+        table = self.table(label, step.power, "often")
+        self.line(f"{name} = tl.load({table} + {self.at(label)}, mask={self.mask(label)}, other=0)")
+
+    def listed(self, subscript: Listed) -> str:
+        """The places of one element of each product."""
+        table = self.table(subscript.label, subscript.power, f"place{subscript.element}")
+        name = self.variables.get(f"{table}:{subscript.label}")
+        if name is None:
+            name = self.variables[f"{table}:{subscript.label}"] = self.free(f"{table}_at")
+            label = subscript.label
+            self.line(f"{name} = tl.load({table} + {self.at(label)}, mask={self.mask(label)}, other=0)")
+        return name
+
+    def _put(self, step: Put) -> None:
+        labels = self.canonical(Ref("", tuple(self._labels_of(step))))
+        pointer, masks, _ = self.address(step.tensor, step.subscripts, labels)
+        value = self.tile(step.value, labels, given=True)
+        mask = f", mask={' & '.join(masks)}" if masks else ""
+        self.line(f"tl.store({pointer}, {value}{mask})")
+
+    def _labels_of(self, step: Put) -> list[str]:
+        rows = [] if self.kernel.order == "tokens" else [ROW]
+        return [
+            a for s in step.subscripts for a in (rows if isinstance(s, Row) else [getattr(s, "label", "")]) if a
+        ]
+
+    # -- values ------------------------------------------------------------------------------------------
+
+    def _map(self, step: Map) -> None:
+        labels = self.canonical(step.out)
+        reads = [n for n in walk(step.expr) if isinstance(n, Read)]
+        text = self.printer.value(step.expr, labels)
+        if not any(isinstance(n, Read | Index) for n in walk(step.expr)):
+            text = f"tl.cast({text}, tl.float32)"
+        zero = [a for a in labels if zero_where(step.expr, lambda read, a=a: a in self._zero(read))]
+        known = finite(step.expr) and all(self.made[r.tensor].finite for r in reads)
+        full = {s.name for n in reads for s in n.subscripts if isinstance(s, Index)}
+        full |= {n.name for n in walk(step.expr) if isinstance(n, Index)}
+        if labels and not set(labels) <= full:
+            text = self.broadcast(text, labels)
+        self.line(f"{self.make(step.out, labels, zero, known)} = {text}")
+
+    def broadcast(self, text: str, labels: Sequence[str]) -> str:
+        """A tile over all positions of its labels."""
+        return f"{text} + tl.zeros({self.shape(labels)}, tl.float32)"
+
+    def shape(self, labels: Sequence[str]) -> str:
+        """The shape of a tile."""
+        inner = ", ".join(self.length(self.scope[a]) for a in labels)
+        return f"({inner},)" if len(labels) == 1 else f"({inner})"
+
+    def _zero(self, read: Read) -> list[str]:
+        labels = tuple(s.name for s in read.subscripts if isinstance(s, Index))
+        return self.zeros(Ref(read.tensor, labels))
+
+    def _contract(self, step: Contract) -> None:
+        if step.semiring != SUM_PRODUCT:
+            raise self.refuse(f"its contraction is one of the semiring {step.semiring}")
+        if step.right is None:
+            gone = [a for a in step.left.axes if a not in step.out.axes]
+            self._reduced(step.left, gone, step.out)
+            return
+        left, right = (self._alone(mine, other, step.out) for mine, other in
+                       ((step.left, step.right), (step.right, step.left)))  # fmt: skip
+        groups = dot_labels(Contract(step.out, left, right))
+        assert groups is not None
+        stack, rows, inner, columns = (self.lanes(g) for g in groups)
+        scalar = [a for a in groups[2] if a not in inner]
+        if scalar:
+            raise self.refuse("a sum runs over an axis of which a program has one position")
+        if inner and rows and columns:
+            self._dot(step.out, left, right, stack, rows, inner, columns)
+        else:
+            self._product(step.out, left, right, inner)
+
+    def _alone(self, mine: Ref, other: Ref, out: Ref) -> Ref:
+        """An operand without the labels that only it has and the result does not need."""
+        gone = [a for a in mine.axes if a not in other.axes and a not in out.axes]
+        if not gone:
+            return mine
+        ref = Ref(f"{mine.value}:{','.join(gone)}", tuple(a for a in mine.axes if a not in gone))
+        self._reduced(mine, gone, ref)
+        return ref
+
+    def _reduced(self, source: Ref, gone: Sequence[str], out: Ref) -> None:
+        """The sum over labels."""
+        gone = self.lanes(gone)
+        labels = [a for a in self.labels(source) if a not in gone]
+        text = self.masked(source, self.labels(source), gone)
+        for label in sorted(gone, key=self.labels(source).index, reverse=True):
+            text = f"tl.sum({text}, {self.labels(source).index(label)})"
+        zero = [a for a in self.zeros(source) if a in labels]
+        name = self.make(out, labels, zero, self.made[source.value].finite)
+        self.line(f"{name} = {text}")
+
+    def _product(self, out: Ref, left: Ref, right: Ref, inner: Sequence[str]) -> None:
+        """Operands multiplied element by element, then the sum over labels: no matrix product."""
+        labels = self.canonical(out)
+        full = [*labels, *inner]
+        parts = [self.masked(ref, full, inner) for ref in (left, right)]
+        text = " * ".join(parts)
+        for _ in inner:
+            text = f"tl.sum({text}, {len(full) - 1})"
+            full.pop()
+        made = [self.made[r.value] for r in (left, right)]
+        bounded = all(m.finite for m in made)
+        zero = [a for a in labels if bounded and (a in self.zeros(left) or a in self.zeros(right))]
+        self.line(f"{self.make(out, labels, zero, bounded)} = {text}")
+
+    def _dot(
+        self,
+        out: Ref,
+        left: Ref,
+        right: Ref,
+        stack: list[str],
+        rows: list[str],
+        inner: list[str],
+        columns: list[str],
+    ) -> None:
+        """A matrix product, in the order in which the result is kept."""
+        order = self.canonical(out)
+        if not stack and order.index(rows[0]) > order.index(columns[0]):
+            left, right, rows, columns = right, left, columns, rows
+        a = self._grouped(left, [stack, rows, inner], inner)
+        b = self._grouped(right, [stack, inner, columns], inner)
+        text = f"tl.dot({a}.to(DOT), {b}.to(DOT), input_precision=PRECISION)"
+        labels = [*stack, *rows, *columns]
+        if len(labels) > 2 + bool(stack) or len(stack) > 1:
+            text = f"tl.reshape({text}, {self.shape(labels)})"
+        zero = [a for a in labels if a in self.zeros(left) or a in self.zeros(right)]
+        known = all(self.made[r.value].finite for r in (left, right))
+        self.line(f"{self.make(out, labels, zero, known)} = {text}")
+
+    def _grouped(self, ref: Ref, groups: list[list[str]], over: Sequence[str]) -> str:
+        """An operand with each group of labels as one axis."""
+        groups = [g for g in groups if g]
+        full = [a for g in groups for a in g]
+        text = self.masked(ref, full, over, given=True)
+        if set(self.labels(ref)) != set(full):
+            raise self.refuse("an operand of a matrix product lacks an axis")
+        if all(len(g) == 1 for g in groups):
+            return text
+        sizes = [" * ".join(self.length(self.scope[a]) for a in g) for g in groups]
+        return f"tl.reshape({text}, ({', '.join(sizes)}))"
+
+    # -- reductions of rows --------------------------------------------------------------------------------
+
+    def _fold(self, step: Fold) -> None:
+        over = self.lanes(step.over)
+        labels = self.canonical(step.out)
+        full = [*labels, *over]
+        start = STARTS.get(step.op)
+        if start is None:
+            raise self.refuse(f"{step.op} over features in a chunk")
+        text = self._where(step.domain, step.body, full, over, start)
+        for place in reversed(range(len(labels), len(full))):
+            kind = {"sum": "tl.sum", "max": "tl.max", "min": "tl.min", "prod": "_prod"}[step.op]
+            text = f"{kind}({text}, {place})"
+        self.line(f"{self.make(step.out, labels, (), False)} = {text}")
+
+    def _where(
+        self, domain: Sequence[Cond], body: Expr, full: list[str], over: Sequence[str], start: str
+    ) -> str:
+        masks = [*(self.printer.condition(c, full) for c in domain), self.inside(over, full)]
+        text = self.printer.value(body, full)
+        return f"tl.where({' & '.join(m for m in masks if m)}, {text}, {start})"
+
+    def _normalise(self, step: Normalise) -> None:
+        over = self.lanes(step.over)
+        rest = [a for a in self.canonical(step.out) if a not in over]
+        full = [*rest, *over]
+        if len(over) != 1:
+            raise self.refuse("softmax over several axes of features")
+        name = self.make(step.out, full, over, False)
+        self.line(f"{name} = {self._where(step.domain, step.body, full, over, STARTS['max'])}")
+        self.line(f"{name} = _softmax({name}, {len(rest)})")
+
+    # -- states ------------------------------------------------------------------------------------------
+
+    def _update(self, step: Update) -> None:
+        made = self.made[step.state.value]
+        labels = self.labels(step.state)
+        addend = self.masked(step.addend, labels, [a for a in labels if a in step.addend.axes])
+        if step.replace:
+            if labels and set(self.labels(step.addend)) != set(labels):
+                addend = self.broadcast(addend, labels)
+            self.line(f"{made.name} = {addend}")
+            return
+        through = f"{self.tile(step.through, labels)} * " if step.through is not None else ""
+        self.line(f"{made.name} = {through}{made.name} + {addend}")
+
+    # -- what the writer of a kernel says ------------------------------------------------------------------
+
+    cached: frozenset[str] = frozenset()
+
+    def pointer(self, tensor: str) -> str:
+        """The argument with a tensor's pointer."""
+        raise NotImplementedError
+
+    def stride(self, tensor: str, axis: int) -> str:
+        """The argument with a stride of a tensor."""
+        raise NotImplementedError
+
+    def table(self, label: str, power: int, what: str) -> str:
+        """The argument with a table of symmetric products."""
+        raise NotImplementedError
+
+    def state_pointer(self, state: str, which: str) -> str:
+        """The argument with a state before the first row ("in"), after the last ("out"), or before each
+        chunk ("all")."""
+        raise NotImplementedError
+
+    def state_axes(self, state: str) -> tuple[str, ...]:
+        """The labels of a state of the plan."""
+        return next(s.axes for s in self.plan.states if s.name == state)
+
+    def depth_of(self, state: str) -> str:
+        """How many rows a state of rows has."""
+        return self.size(self.extents[self.state_axes(state)[0]])
+
+
+__all__ = ["STARTS", "Node", "State", "StepPrinter", "tile_inputs"]
