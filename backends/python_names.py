@@ -15,6 +15,11 @@ RESERVED = (
         "np torch math state position chunk batch dtype compute start step stop length window rows known t "
         "device count results at".split()
     )
+    | frozenset(  # of kernels, and of what calls them
+        "tl triton pid it row row_in slot first last chunks cached_first cached_start cached_at cached_in "
+        "cached_low cached_high column_start column_at column_in column_low column_high columns tile warps "
+        "stages split precision dot grid CHUNK COLUMNS DOT PRECISION".split()
+    )
     | frozenset(keyword.kwlist)
     | frozenset(keyword.softkwlist)
     | frozenset(dir(builtins))

@@ -14,13 +14,14 @@ from tensorc.plan import Plan
 from tensorc.printing import print_program
 
 
-def module_text(
-    program: Program, plan: Plan, imports: str, helpers: str | Sequence[str], body: Sequence[str]
-) -> str:
-    """The text of a module that stands alone. The functions of the files `helpers` are pasted as far as the
+def module_text(program: Program, plan: Plan, imports: str, helpers: str, body: Sequence[str]) -> str:
+    """The text of a module that stands alone. The functions of the file `helpers` are pasted as far as the
     body uses them."""
-    files = [helpers] if isinstance(helpers, str) else helpers
-    lines = [*(line for file in files for line in pasted(file, "\n".join(body))), *body]
+    return framed(program, plan, imports, [*pasted(helpers, "\n".join(body)), *body])
+
+
+def framed(program: Program, plan: Plan, imports: str, lines: Sequence[str]) -> str:
+    """The text of a module: what it is, what it imports, and these lines."""
     if any(re.search(r"\bmath\.", line) for line in lines):
         imports = f"import math\n\n{imports}"
     head = [

@@ -7,13 +7,13 @@ into tiles of the grid, or, where no matrix product runs along it, into single p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import networkx as nx
 
 from tensorc.backends.tile_cut import tile_inputs, tile_outputs
-from tensorc.backends.tile_kernel import Fetch, Kernel, Put, TileStep, Weights
+from tensorc.backends.tile_kernel import Fetch, Kernel, Lane, Put, TileStep, Weights
 from tensorc.ir import Extent
 from tensorc.plan import (
     CACHED,
@@ -96,12 +96,14 @@ def dot_labels(step: Contract) -> tuple[list[str], list[str], list[str], list[st
     return stack, rows, inner, columns
 
 
-def axes_of(kernel: Kernel, extents: Mapping[str, Extent]) -> Axes:
-    """Find the axes of a kernel and give each its role."""
+def axes_of(
+    kernel: Kernel, extents: Mapping[str, Extent], memory: Mapping[str, Sequence[Extent | None]]
+) -> Axes:
+    """Find the axes of a kernel and give each its role. `memory` has the extents of tensors in memory."""
     steps = list(flat(kernel.steps))
     columns = {c.label for s in steps if isinstance(s, Stream) for c in s.columns}
     graph = nx.Graph()
-    for state in (*kernel.carried, *kernel.fetched):
+    for state in (*kernel.given, *kernel.carried, *kernel.fetched):
         graph.add_nodes_from((state.name, k) for k in range(len(state.axes)))
     scopes: dict[int, dict[str, Node | str]] = {}
     for step in steps:
@@ -118,8 +120,9 @@ def axes_of(kernel: Kernel, extents: Mapping[str, Extent]) -> Axes:
     found: dict[object, Axis] = {}
     ordered: list[Axis] = []
     labels = _first_labels(steps, kernel)
+    known = _known(steps, scopes, extents, memory, labels)
     for part in nx.connected_components(graph):
-        axis = _axis(part, labels, extents, columns)
+        axis = _axis(part, labels, known, columns)
         ordered.append(axis)
         found.update(dict.fromkeys(part, axis))
     position = {node: k for k, node in enumerate(labels)}
@@ -143,7 +146,7 @@ def _special(label: str, columns: set[str]) -> str:
 def _first_labels(steps: list[TileStep], kernel: Kernel) -> dict[Node, str]:
     """A label for each axis of each value: a letter of the program where there is one."""
     labels: dict[Node, str] = {}
-    for state in (*kernel.carried, *kernel.fetched):
+    for state in (*kernel.given, *kernel.carried, *kernel.fetched):
         labels.update(((state.name, k), a) for k, a in enumerate(state.axes))
     for step in steps:
         for ref in refs_of(step):
@@ -154,8 +157,28 @@ def _first_labels(steps: list[TileStep], kernel: Kernel) -> dict[Node, str]:
     return labels
 
 
+def _known(
+    steps: Iterable[TileStep],
+    scopes: Mapping[int, Mapping[str, Node | str]],
+    extents: Mapping[str, Extent],
+    memory: Mapping[str, Sequence[Extent | None]],
+    labels: Mapping[Node, str],
+) -> dict[Node | str, Extent]:
+    """The extents that labels, and the axes of tensors in memory, have."""
+    found: dict[Node | str, Extent] = {n: extents[a] for n, a in labels.items() if a in extents}
+    for step in steps:
+        if isinstance(step, Fetch | Put):
+            for subscript, extent in zip(step.subscripts, memory[step.tensor], strict=True):
+                if isinstance(subscript, Lane) and extent is not None:
+                    found.setdefault(scopes[id(step)][subscript.label], extent)
+    return found
+
+
 def _axis(
-    part: Iterable[object], labels: Mapping[Node, str], extents: Mapping[str, Extent], columns: set[str]
+    part: Iterable[object],
+    labels: Mapping[Node, str],
+    extents: Mapping[Node | str, Extent],
+    columns: set[str],
 ) -> Axis:
     names = {n for n in part if isinstance(n, str)}
     if ROW in names:
@@ -165,8 +188,8 @@ def _axis(
         return Axis(label, extents.get(label), COLUMNS)
     mine = [labels[n] for n in part if n in labels]  # type: ignore[index]
     label = min(mine, key=lambda a: (not a.isidentifier(), a.startswith("#"), len(a), a))
-    known = [extents[a] for a in mine if a in extents]
-    return Axis(label, known[0] if known else None)
+    known = [extents[n] for n in part if n in extents]  # type: ignore[index]
+    return Axis(label, min(known, key=str) if known else None)
 
 
 def _mark(steps: list[TileStep], axes: Axes) -> None:

@@ -89,7 +89,8 @@ class Cutter:
         self.suffix = str(number + 1) if len(plan.loops) > 1 else ""
         self.moves = Moves(plan, loop, self.tokens)
         self.steps: list[TileStep] = []
-        self.lower([*loop.before, *loop.setup, *loop.body])
+        earlier = [s for other in plan.loops[:number] for s in other.before]
+        self.lower([*earlier, *loop.before, *loop.setup, *loop.body])
 
     # -- steps -------------------------------------------------------------------------------------------
 
@@ -179,25 +180,61 @@ class Cutter:
         steps, carried = self._slice([*targets, *all_states])
         order = "tokens" if self.tokens else "serial" if carried else "chunks"
         own = self._ordered(steps, puts)
-        serial = Kernel(f"{name}_kernel", order, self.loop.reverse, carried, (), own, finals=finals)
+        given = self._given(own)
+        serial = Kernel(f"{name}_kernel", order, self.loop.reverse, carried, (), own, given, finals=finals)
         if order != "serial" or not puts:
             return Launch(serial)
         within, fetched = self._slice(targets, updates=False)
         if not fetched:
             return Launch(serial)
         advance, every = self._slice([s.name for s in (carried if finals else fetched)])
-        first = Kernel(
-            f"{name}_states", "serial", self.loop.reverse, every, (), tuple(advance), True, finals
-        )
-        second = Kernel(
-            f"{name}_reads", "chunks", self.loop.reverse, (), fetched, self._ordered(within, puts)
-        )
+        reverse, reads = self.loop.reverse, self._ordered(within, puts)
+        given = self._given(advance)
+        first = Kernel(f"{name}_states", "serial", reverse, every, (), tuple(advance), given, True, finals)
+        second = Kernel(f"{name}_reads", "chunks", reverse, (), fetched, reads, self._given(reads))
         return Launch(serial, (first, second))
+
+    def _given(self, steps: Iterable[TileStep]) -> tuple[State, ...]:
+        """The states of earlier loops that steps read."""
+        return states_read(steps, [s for s in self.plan.states if s not in self.loop.states])
 
     def _ordered(self, steps: Sequence[TileStep], puts: Sequence[Put]) -> tuple[TileStep, ...]:
         """The steps with what they store: updates of states last, as all reads come before them."""
         updates = [s for s in steps if isinstance(s, Update)]
         return (*(s for s in steps if not isinstance(s, Update | Put)), *puts, *updates)
+
+
+def states_read(steps: Iterable[TileStep], states: Iterable[State]) -> tuple[State, ...]:
+    """Those of some states that steps read."""
+    read = {r.value for s in steps for r in tile_inputs(s)}
+    return tuple(s for s in states if s.name in read)
+
+
+def cut_end(plan: Plan, name: str) -> Kernel | None:
+    """The kernel for outputs that no loop stores: made once of what the loops leave."""
+    ends = [(output, ref) for output, ref in plan.outputs if output not in plan.stored]
+    if not ends:
+        return None
+    steps: list[TileStep] = []
+    for loop in plan.loops:
+        moves = Moves(plan, Loop(False, (), (), (), ()), False)
+        steps += [s for step in loop.before for s in moves.lower(step)]
+    moves = Moves(plan, Loop(False, (), (), (), ()), False)
+    steps += [s for step in plan.epilogue for s in moves.lower(step)]
+    makers = {ref.value: step for step in steps for ref in tile_outputs(step)}
+    needed: set[int] = set()
+    pending = [ref.value for _, ref in ends]
+    while pending:
+        step = makers.get(pending.pop())
+        if step is not None and id(step) not in needed:
+            needed.add(id(step))
+            pending += [r.value for r in tile_inputs(step)]
+    order = {f"#{k}": k for k in range(16)}
+    puts = [
+        Put(output, ref, tuple(Lane(a) for a in sorted(ref.axes, key=lambda a: order[a]))) for output, ref in ends
+    ]
+    every = (*(s for s in steps if id(s) in needed), *puts)
+    return Kernel(f"{name}_end", "once", False, (), (), every, states_read(every, plan.states))
 
 
 def _tensors(step: TileStep) -> list[str]:

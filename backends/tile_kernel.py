@@ -97,7 +97,8 @@ class Kernel:
     """One launch. `order`: "serial" over the chunks with `carried` states in registers, "chunks" all at
     once, with the states at their start `fetched` from memory, or "tokens", one row after the other.
 
-    `saves`: the state before each chunk goes to memory; `finals`: the last one does.
+    `given` are states that earlier loops left; `saves`: the state before each chunk goes to memory;
+    `finals`: the last one does. "once": what has no rows.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Kernel:
     carried: tuple[State, ...]
     fetched: tuple[State, ...]
     steps: tuple[TileStep, ...]
+    given: tuple[State, ...] = ()
     saves: bool = False
     finals: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensorc.backends.tile_kernel import (
@@ -18,7 +19,7 @@ from tensorc.backends.tile_kernel import (
     Weights,
 )
 from tensorc.errors import BackendError
-from tensorc.ir import Expr, Index, Mul, Read
+from tensorc.ir import Expr, Extent, Index, Mul, Read
 from tensorc.plan import (
     ROW,
     Append,
@@ -155,21 +156,34 @@ class Moves:
 
     def _gather(self, step: Gather) -> Fetch:
         source = self.memory(step.source)
-        subscripts: list[Subscript] = []
-        given = iter(zip(step.subscripts, step.extents, strict=True))
-        for axis in source.axes:
-            expr, extent = next(given)
-            subscripts.append(self._subscript(expr, extent, axis))
-        return Fetch(step.out, source.tensor, tuple(subscripts), why=step.why)
+        extents = self._extents(source)
+        given = iter(step.subscripts)
+        subscripts = tuple(
+            Row() if self._token(a) else self._subscript(next(given), a, extent)
+            for a, extent in zip(source.axes, extents, strict=True)
+        )
+        return Fetch(step.out, source.tensor, subscripts, why=step.why)
 
-    def _subscript(self, expr: Expr, extent: object, axis: str) -> Subscript:
+    def _extents(self, source: Stored) -> Sequence[Extent | None]:
+        """The extents of a tensor in memory; None for that of the tokens in a cache."""
+        declared = dict(self.plan.tensors).get(source.tensor)
+        if declared is not None:
+            return declared
+        cache = next((c for c in self.caches if c.tensor == source.tensor), None)
+        kept = next((k for k in self.plan.kept if k.value == source.tensor), None)
+        labels = cache.state.axes if cache is not None else kept.axes if kept is not None else source.axes
+        return [self.extents.get(a) for a in labels]
+
+    def _subscript(self, expr: Expr, axis: str, extent: Extent | None) -> Subscript:
         if isinstance(expr, Index) and expr.name == ROW == axis:
             return Row()
         if isinstance(expr, Index) and expr.name == axis:
             return Lane(axis)
         if axis == ROW:
             raise self._refusal("rows of a chunk are read at computed places")
-        return Place(expr, extent)  # type: ignore[arg-type]
+        if extent is None:
+            raise self._refusal("tokens are read at computed places")
+        return Place(expr, extent)
 
     # -- states of rows ------------------------------------------------------------------------------------
 

@@ -30,10 +30,16 @@ class Made:
 class TileBase:
     """The state of printing one kernel; `lines` collects statements at the current depth."""
 
-    def __init__(self, plan: Plan, kernel: Kernel, names: Names) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        kernel: Kernel,
+        names: Names,
+        memory: Mapping[str, Sequence[Extent | None]],
+    ) -> None:
         self.plan, self.kernel, self.names = plan, kernel, names
         self.extents = dict(plan.extents)
-        self.axes: Axes = axes_of(kernel, self.extents)
+        self.axes: Axes = axes_of(kernel, self.extents, memory)
         self.lines: list[str] = []
         self.depth = 1
         self.made: dict[str, Made] = {}

@@ -113,6 +113,14 @@ def _softmax(x, AXIS: tl.constexpr):
 
 
 @triton.jit
+def _logsumexp(x, AXIS: tl.constexpr):
+    """The logarithm of the sum of exp(x) along the last axis; -inf of nothing."""
+    top = tl.max(x, AXIS)
+    total = tl.sum(tl.exp(x - tl.expand_dims(_finite(top), AXIS)), AXIS)
+    return tl.where(total == 0, float("-inf"), tl.log(tl.where(total == 0, 1.0, total)) + _finite(top))
+
+
+@triton.jit
 def _multiply(a, b):
     return a * b
 
@@ -173,7 +181,7 @@ def _log_power(gate, count):
 def _whole_power(gate, count):
     """A gate to a whole power, which is not negative where it counts."""
     size = tl.exp2(tl.maximum(count, 0).to(tl.float32) * tl.log2(tl.where(gate == 0, 1.0, tl.abs(gate))))
-    signed = tl.where((gate < 0) & ((count & 1) == 1), -size, size)
+    signed = tl.where((count & 1) == 1, tl.where(gate < 0, -size, size), size)
     return tl.where(gate == 0, tl.where(count == 0, 1.0, 0.0), signed)
 
 

@@ -11,6 +11,7 @@ from tensorc.backends.tile_axes import GRID, LANE, SCALAR, Axis
 from tensorc.backends.tile_kernel import Kernel
 from tensorc.backends.triton_expr import spread
 from tensorc.backends.triton_streams import StreamPrinter
+from tensorc.ir import Extent
 from tensorc.plan import Plan, Ref, State
 
 
@@ -30,20 +31,19 @@ class Arguments:
 
 
 class KernelWriter(StreamPrinter):
-    """Writes the text of one kernel. `ranks` has the number of axes of every tensor in memory, `lengths` the
-    sizes that are lengths of sequences: they change from call to call, and nothing is compiled for them."""
+    """Writes the text of one kernel. `memory` has the extents of every tensor in memory, `lengths` the sizes that are lengths of sequences: they change from call to call, and nothing is compiled for them."""
 
     def __init__(
         self,
         plan: Plan,
         kernel: Kernel,
         names: Names,
-        ranks: Mapping[str, int],
+        memory: Mapping[str, Sequence[Extent | None]],
         cached: frozenset[str],
         lengths: frozenset[str],
     ) -> None:
-        super().__init__(plan, kernel, names)
-        self.ranks, self.cached, self.length_names = ranks, cached, lengths
+        super().__init__(plan, kernel, names, memory)
+        self.memory, self.cached, self.length_names = memory, cached, lengths
         self.arguments = Arguments()
         self.aligned: list[str] = []
 
@@ -53,7 +53,7 @@ class KernelWriter(StreamPrinter):
         if tensor not in self.arguments.tensors:
             known = tensor in dict(self.plan.tensors) or tensor.startswith("%")
             name = self.names.tensor(tensor) if known else self.names.tensor(f"%{tensor}")
-            self.arguments.tensors[tensor] = name, self.ranks[tensor]
+            self.arguments.tensors[tensor] = name, len(self.memory[tensor])
         return self.arguments.tensors[tensor][0]
 
     def stride(self, tensor: str, axis: int) -> str:
@@ -83,9 +83,9 @@ class KernelWriter(StreamPrinter):
     def write(self) -> list[str]:
         """The function, with its decorator."""
         self.depth = 1
-        for state in self.kernel.carried:
+        for state in (*self.kernel.given, *self.kernel.carried):
             self._load_state(state, "in")
-        loop = self.kernel.order != "chunks"
+        loop = self.kernel.order in ("serial", "tokens")
         if loop:
             step = ", CHUNK" if self.kernel.order == "serial" else ""
             index = "start" if self.kernel.order == "serial" else "it"
@@ -93,7 +93,7 @@ class KernelWriter(StreamPrinter):
             self.depth = 2
         if self.kernel.order == "tokens":
             self.line("row = tl.cast(it, tl.int64)")
-        else:
+        elif self.kernel.order != "once":
             self._rows_at_hand()
         for state in self.kernel.fetched:
             self._load_state(state, "all")
@@ -114,7 +114,7 @@ class KernelWriter(StreamPrinter):
         n = self.rows
         self.line("it = start + slot")
         self.line(f"row_in = it < {n}")
-        self.line(f"length = tl.minimum(CHUNK, {n} - start)")
+        self.line(f"length = tl.minimum(CHUNK, {n} - start).to(tl.int32)")
         if self.kernel.reverse:
             self.line(f"row = ({n} - 1 - it).to(tl.int64)")
             self.line(f"at = {n} - 1 - it")
@@ -132,7 +132,7 @@ class KernelWriter(StreamPrinter):
         self.scope = dict(zip(state.axes, self.axes.of(ref), strict=True))
         labels = self.canonical(ref)
         whole = self._after(state.axes)
-        base = "(b * chunks + start // CHUNK)" if which == "all" else "b"
+        base = "(batch * chunks + start // CHUNK)" if which == "all" else "batch"
         parts = [self.state_pointer(state.name, which), base if whole == "1" else f"{base} * {_atom(whole)}"]
         for k, label in enumerate(state.axes):
             text = self.at(label) if self.scope[label].role == SCALAR else spread(self.at(label), (label,), labels)
@@ -228,10 +228,10 @@ class KernelWriter(StreamPrinter):
                 tail += [f"    {word}_at = tl.arange(0, {block})", f"    {word}_in = {word}_at < {size}"]
         if self.kernel.order == "chunks":
             lines += ["    start = (pid % chunks) * CHUNK", "    pid = pid // chunks"]
-        lines.append("    b = pid.to(tl.int64)")
+        lines.append("    batch = pid.to(tl.int64)")
         for name, rank in self.arguments.tensors.values():
             stride = f"tl.multiple_of({name}_b, {name}_align)" if rank > 1 else f"{name}_b"
-            lines.append(f"    {name} += b * {stride}")
+            lines.append(f"    {name} += batch * {stride}")
         slot = ["    slot = tl.arange(0, CHUNK)"] if self.kernel.order != "tokens" else []
         return [*lines, *tail, *slot]
 

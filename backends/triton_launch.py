@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.tile_axes import GRID, SCALAR, Axis
-from tensorc.backends.tile_cut import cut
-from tensorc.backends.tile_kernel import Cut, Kernel, Launch
+from tensorc.backends.tile_cut import cut, cut_end
+from tensorc.backends.tile_kernel import Cut, Kernel, Launch, Put
 from tensorc.backends.torch_library import FUNCTIONAL
 from tensorc.backends.torch_sequence import TorchHead
 from tensorc.backends.triton_kernel import KernelWriter
@@ -25,14 +25,17 @@ class LaunchWriter(TorchHead):
     def __init__(self, program: Program, plan: Plan) -> None:
         super().__init__(program, plan, FUNCTIONAL)
         self.printer.lead = "count"
+        for state in plan.states:  # a state that is an output has a name of its own
+            self.names.values.pop(state.name, None)
         self.cuts = [cut(plan, k, self.names.function) for k in range(len(plan.loops))]
         self.kernels: list[str] = []
-        self.tensors = {t: len(axes) for t, axes in plan.tensors}
-        for kept in plan.kept:
-            self.tensors[kept.value] = len(kept.axes)
+        labels = {kept.value: kept.axes for kept in plan.kept}
         for found in self.cuts:
-            self.tensors |= {r.tensor: len(r.value.axes) for r in found.rows}
-            self.tensors |= {c.tensor: len(c.state.axes) for c in found.caches}
+            labels |= {r.tensor: r.value.axes for r in found.rows}
+            labels |= {c.tensor: c.state.axes for c in found.caches}
+        extents = dict(plan.extents)
+        self.tensors: dict[str, Sequence[Extent | None]] = dict(plan.tensors)
+        self.tensors |= {t: [extents.get(a) for a in axes] for t, axes in labels.items()}
         self.made: set[str] = set()
 
     @property
@@ -46,16 +49,10 @@ class LaunchWriter(TorchHead):
 
     # -- the module --------------------------------------------------------------------------------------
 
-    def module(self) -> list[str]:
-        """All lines: the kernels, then the function."""
-        if self.plan.epilogue:
-            raise BackendError(
-                f"{self.program.name} has no Triton kernel: it combines results of the whole sequence once more. "
-                "Compile with backend='torch'."
-            )
+    def module(self) -> tuple[list[str], list[str]]:
+        """The lines of the kernels, and of the function."""
         self._function()
-        body = self.lines
-        return [*self.kernels, "", "", *body]
+        return self.kernels, self.lines
 
     def _function(self) -> None:
         keywords = self._keywords(None)
@@ -80,6 +77,12 @@ class LaunchWriter(TorchHead):
         for found, loop in zip(self.cuts, self.plan.loops, strict=True):
             self._loop(found, number, loop.reverse)
             number += len(loop.states)
+        end = cut_end(self.plan, self.names.function)
+        if end is not None:
+            for step in end.steps:
+                if isinstance(step, Put):
+                    self._memory(step)
+            self._call(end, 1)
         self._finish()
         self._drop(at)
 
@@ -130,19 +133,20 @@ class LaunchWriter(TorchHead):
         text = f"state and state[{number}]" if self._streams() and number is not None else "None"
         self.line(f"{name} = {text}")
 
-    def _memory(self, tensor: str, axes: Sequence[str], found: Cut) -> None:
+    def _memory(self, put: Put) -> None:
         """Make room for what a kernel stores."""
+        tensor = put.tensor
         if tensor in self.made:
             return
         self.made.add(tensor)
         declared = dict(self.plan.tensors).get(tensor)
-        if declared is not None and tensor in self.plan.stored:
+        if declared is not None and tensor in {o.name for o in self.program.outputs}:
             parts = [self.printer.size(a) for a in declared]
             dtype = "dtype"
         else:
             assert self.plan.time is not None
-            token = (ROW, "@")
-            parts = [self.printer.size(self.plan.time if a in token else self.printer.extents[a]) for a in axes]
+            labels = [getattr(s, "label", "") for s in put.subscripts]
+            parts = [self.printer.size(self.printer.extents[a] if a else self.plan.time) for a in labels]
             dtype = "compute"
         name = self._tensor(tensor)
         self.line(f"{name} = torch.empty({tuple_text(['count', *parts])}, dtype={dtype}, device=device)")
@@ -153,11 +157,9 @@ class LaunchWriter(TorchHead):
 
     def _launch(self, launch: Launch, found: Cut) -> None:
         caches = {c.tensor: c for c in found.caches}
-        for kernel in (launch.serial,):
-            for step in kernel.steps:
-                tensor, axes = getattr(step, "tensor", ""), getattr(getattr(step, "value", None), "axes", ())
-                if axes is not None and type(step).__name__ == "Put":
-                    self._memory(tensor, axes, found)
+        for step in launch.serial.steps:
+            if isinstance(step, Put):
+                self._memory(step)
         for tensor in self._reads(launch.serial):
             if tensor in caches and tensor not in self.made:
                 self.made.add(tensor)
@@ -273,11 +275,7 @@ class LaunchWriter(TorchHead):
         for output in self.program.outputs:
             sizes = [self.printer.size(a) for a in output.axes]
             shape = tuple_text(["*batch", *sizes]) if sizes else "batch"
-            if output.name in self.plan.stored:
-                name = self.names.tensor(output.name)
-            else:
-                name = self._final(dict(self.plan.outputs)[output.name])
-            results.append(f"{name}.reshape({shape})")
+            results.append(f"{self.names.tensor(output.name)}.reshape({shape})")
         states = []
         if self._streams():
             caches = {c.state.name: c for found in self.cuts for c in found.caches}
@@ -307,18 +305,6 @@ class LaunchWriter(TorchHead):
         from tensorc.backends.python_stream import StreamPrinter
 
         return StreamPrinter.integer(self.printer, expr)  # type: ignore[arg-type]
-
-    def _final(self, ref: Ref) -> str:
-        """An output that is a state at the end."""
-        state = next((s for s in self.plan.states if s.name == ref.value), None)
-        if state is None:
-            raise BackendError(
-                f"{self.program.name} has no Triton kernel: an output is no state. Compile with backend='torch'."
-            )
-        name = self.names.value(ref.value)
-        order = [ref.axes.index(f"#{k}") for k in range(len(ref.axes))]
-        places = (0, *(1 + k for k in order))
-        return f"{name}.permute({places}).to(dtype)" if places != tuple(range(len(places))) else f"{name}.to(dtype)"
 
 
 __all__ = ["LaunchWriter", "Mapping", "Select", "Size", "Symmetric", "step_expressions", "walk"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tensorc.backends.python_base import ANY, Batch
-from tensorc.backends.python_source import module_text
+from tensorc.backends.python_source import framed, pasted
 from tensorc.backends.triton_launch import LaunchWriter
 from tensorc.ir import Program
 from tensorc.plan import Plan
@@ -15,6 +15,8 @@ def triton_source(program: Program, plan: Plan, batch: Batch = ANY) -> str:
 
     Raises `BackendError` for a plan that has no kernels, with the reason.
     """
-    body = LaunchWriter(program, plan).module()
-    imports = "import torch\nimport triton\nimport triton.language as tl"
-    return module_text(program, plan, imports, ("torch_helpers", "triton_host", "triton_helpers"), body)
+    kernels, host = LaunchWriter(program, plan).module()
+    around = "\n".join(host)
+    lines = pasted("torch_helpers", around) + pasted("triton_host", around)
+    lines += [*pasted("triton_helpers", "\n".join(kernels)), *kernels, "", *host]
+    return framed(program, plan, "import torch\nimport triton\nimport triton.language as tl", lines)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from tensorc.backends.tile_axes import SCALAR, dot_labels
 from tensorc.backends.tile_cut import tile_inputs
@@ -13,7 +15,26 @@ from tensorc.ir import Cond, Expr, Index, Node, Read, walk
 from tensorc.plan import ROW, Contract, Fold, Map, Normalise, Ref, State, Update
 from tensorc.semiring import SUM_PRODUCT
 
+FOLDS = {"sum": "tl.sum", "max": "tl.max", "min": "tl.min", "prod": "_prod", "logsumexp": "_logsumexp"}
 STARTS = {"sum": "0.0", "prod": "1.0", "max": 'float("-inf")', "min": 'float("inf")'}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a tile lies: the pointers; the conditions under which each element is there, and those for all
+    at once; its rows in the order of the loop, where some may be before the first."""
+
+    pointer: str
+    masks: tuple[str, ...]
+    whole: tuple[str, ...]
+    early: str
+
+    def mask(self, more: str = "") -> str:
+        """The mask of what is there."""
+        text = " & ".join([*self.masks, *([more] if more else [])])
+        for condition in self.whole:
+            text = f"tl.where({condition}, {text}, False)"
+        return text
 
 
 class StepPrinter(TileBase):
@@ -31,12 +52,10 @@ class StepPrinter(TileBase):
 
     # -- memory ------------------------------------------------------------------------------------------
 
-    def address(
-        self, tensor: str, subscripts: Sequence[Subscript], labels: Sequence[str]
-    ) -> tuple[str, list[str], str]:
-        """Where a tile lies: the pointers, the conditions under which each element is there, and where it
-        is before the first row (empty if it never is)."""
-        pointer, masks, early = [self.pointer(tensor)], [], ""
+    def address(self, tensor: str, subscripts: Sequence[Subscript], labels: Sequence[str]) -> Address:
+        """Where a tile lies."""
+        pointer, masks, early = [self.pointer(tensor)], list[str](), ""
+        whole = list[str]()
         for k, subscript in enumerate(subscripts):
             stride = self.stride(tensor, k)
             match subscript:
@@ -52,12 +71,17 @@ class StepPrinter(TileBase):
                 case Place(expr=expr, extent=extent):
                     text = self.printer.given(expr, labels)
                     pointer.append(f"({text}) * {stride}")
-                    masks += [f"({text} >= 0)", f"({text} < {self.size(extent)})"]
+                    found = [f"({text} >= 0)", f"({text} < {self.size(extent)})"]
+                    lanes = {n.name for n in walk(expr) if isinstance(n, Index)} & set(labels)
+                    if lanes or not labels:
+                        masks += found
+                    else:
+                        whole += found
                 case Listed(label=label):
                     table = self.listed(subscript)
                     pointer.append(f"{spread(table, (label,), labels)} * {stride}")
                     masks.append(spread(self.mask(label), (label,), labels))
-        return " + ".join(pointer), masks, early
+        return Address(" + ".join(pointer), tuple(masks), tuple(whole), early)
 
     def _lane(self, tensor: str, label: str, labels: Sequence[str]) -> str:
         text = self.position(label, labels)
@@ -79,26 +103,25 @@ class StepPrinter(TileBase):
 
     def _fetch(self, step: Fetch) -> None:
         labels = self.canonical(step.out)
-        pointer, masks, early = self.address(step.tensor, step.subscripts, labels)
+        address = self.address(step.tensor, step.subscripts, labels)
         name = self.make(step.out, labels, labels, raw=True)
-        here = [*masks, f"({early} >= 0)"] if early else masks
-        mask = f", mask={' & '.join(here)}, other=0" if here else ""
-        self.line(f"{name} = tl.load({pointer}{mask})")
+        early = address.early
+        mask = address.mask(f"({early} >= 0)" if early else "")
+        self.line(f"{name} = tl.load({address.pointer}{f', mask={mask}, other=0' if mask else ''})")
         if early and step.before:
-            self._fetch_before(step, name, labels, [*masks, f"({early} < 0)"], early)
+            self._fetch_before(step, name, labels, address)
 
-    def _fetch_before(
-        self, step: Fetch, name: str, labels: Sequence[str], masks: Sequence[str], early: str
-    ) -> None:
+    def _fetch_before(self, step: Fetch, name: str, labels: Sequence[str], address: Address) -> None:
         """Rows before the first are the last ones of a state."""
         axes = self.state_axes(step.before)
         rest = [s for s in step.subscripts if not isinstance(s, Row)]
-        places = [f"({self.depth_of(step.before)} + {early}) * {self._after(axes[1:])}"]
+        places = [f"batch * {_atom(self._after(axes))}"]
+        places.append(_times(f"({self.depth_of(step.before)} + {address.early})", self._after(axes[1:])))
         for k, subscript in enumerate(rest):
             assert isinstance(subscript, Lane)
-            places.append(f"{self.position(subscript.label, labels)} * {self._after(axes[k + 2 :])}")
+            places.append(_times(self.position(subscript.label, labels), self._after(axes[k + 2 :])))
         source = " + ".join([self.state_pointer(step.before, "in"), *places])
-        loaded = f"tl.load({source}, mask={' & '.join(masks)}, other=0)"
+        loaded = f"tl.load({source}, mask={address.mask(f'({address.early} < 0)')}, other=0)"
         self.line(f"{name} = {name}.to(tl.float32) + {loaded}")
         self.made[step.out.value].raw = False
 
@@ -125,10 +148,9 @@ class StepPrinter(TileBase):
 
     def _put(self, step: Put) -> None:
         labels = self.canonical(Ref("", tuple(self._labels_of(step))))
-        pointer, masks, _ = self.address(step.tensor, step.subscripts, labels)
-        value = self.tile(step.value, labels, given=True)
-        mask = f", mask={' & '.join(masks)}" if masks else ""
-        self.line(f"tl.store({pointer}, {value}{mask})")
+        address = self.address(step.tensor, step.subscripts, labels)
+        value, mask = self.tile(step.value, labels, given=True), address.mask()
+        self.line(f"tl.store({address.pointer}, {value}{f', mask={mask}' if mask else ''})")
 
     def _labels_of(self, step: Put) -> list[str]:
         rows = [] if self.kernel.order == "tokens" else [ROW]
@@ -261,12 +283,12 @@ class StepPrinter(TileBase):
         over = self.lanes(step.over)
         labels = self.canonical(step.out)
         full = [*labels, *over]
-        start = STARTS.get(step.op)
+        start = STARTS.get("max" if step.op == "logsumexp" else step.op)
         if start is None:
             raise self.refuse(f"{step.op} over features in a chunk")
         text = self._where(step.domain, step.body, full, over, start)
         for place in reversed(range(len(labels), len(full))):
-            kind = {"sum": "tl.sum", "max": "tl.max", "min": "tl.min", "prod": "_prod"}[step.op]
+            kind = FOLDS[step.op]
             text = f"{kind}({text}, {place})"
         self.line(f"{self.make(step.out, labels, (), False)} = {text}")
 
@@ -329,6 +351,15 @@ class StepPrinter(TileBase):
     def depth_of(self, state: str) -> str:
         """How many rows a state of rows has."""
         return self.size(self.extents[self.state_axes(state)[0]])
+
+
+def _times(text: str, factor: str) -> str:
+    return text if factor == "1" else f"{text} * {_atom(factor)}"
+
+
+def _atom(text: str) -> str:
+    """A text that may stand beside an operator."""
+    return text if re.fullmatch(r"[\w.]+|\([^()]*\)", text) else f"({text})"
 
 
 __all__ = ["STARTS", "Node", "State", "StepPrinter", "tile_inputs"]
