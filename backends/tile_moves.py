@@ -51,8 +51,6 @@ class Stored:
     tensor: str
     axes: tuple[str, ...]
     value: str = ""
-    before: str = ""  # a tensor with the rows before the first
-    lag: int = 0
 
 
 class Moves:
@@ -70,8 +68,12 @@ class Moves:
         self.axes: dict[str, tuple[str, ...]] = {}
         self.extents = dict(plan.extents)
         steps = [*loop.before, *loop.setup, *loop.body]
-        self.tails = {s.state.value: s for s in steps if isinstance(s, Tail)}
-        self.makers = {r.value: s for s in steps for r in step_outputs(s)}
+        makers = {r.value: s for s in steps for r in step_outputs(s)}
+        self.tails = {
+            s.state.value: s
+            for s in steps
+            if isinstance(s, Tail) and (not tokens or isinstance(makers.get(s.source.value), Load))
+        }
 
     def lower(self, step: Step) -> list[TileStep]:
         """The steps of a kernel for a step of the plan."""
@@ -84,19 +86,19 @@ class Moves:
                 return self._select(step)
             case Gather():
                 return [self._gather(step)]
-            case Delay():
+            case Delay(state=state) if state.value in self.tails:
                 return [self._delay(step)]
             case Monomials():
                 return self._monomials(step)
             case Append():
                 self._append(step)
                 return []
-            case Tail():
+            case Tail(state=state) if state.value in self.tails:
                 self._tail(step)
                 return []
             case Keep(tensor=tensor, value=value, axes=axes):
                 return [Put(tensor, value, self._rows(step, axes), step.why)]
-            case Update(state=state) if self._in_memory(state.value):
+            case Update(state=state) if self.states[state.value].grows or state.value in self.tails:
                 return []
             case Stream(columns=columns, running=running, steps=steps):
                 inner = tuple(s for part in steps for s in self.lower(part))
@@ -109,9 +111,6 @@ class Moves:
         return BackendError(
             f"{self.plan.program} has no Triton kernel: {reason}. Compile with backend='torch'."
         )
-
-    def _in_memory(self, state: str) -> bool:
-        return self.states[state].grows or state in self.tails
 
     # -- what lies in memory -------------------------------------------------------------------------------
 
@@ -126,7 +125,7 @@ class Moves:
             self.made[ref.value] = self.stored[ref.value] = found
         own = [a for a in found.axes if not (self.tokens and a == ROW)]
         names = dict(zip(own, ref.axes, strict=True))
-        return Stored(found.tensor, tuple(names.get(a, a) for a in found.axes), found.value, found.before, found.lag)
+        return Stored(found.tensor, tuple(names.get(a, a) for a in found.axes), found.value)
 
     def _rows(self, step: Keep, axes: tuple[str, ...]) -> tuple[Subscript, ...]:
         """Where an output goes. Token by token its time axis is the one that the declaration has."""
@@ -206,11 +205,7 @@ class Moves:
             source = source.relabel(back)
         stored = self.memory(source)
         subscripts = tuple(Row(step.lag) if a == ROW else Lane(a) for a in stored.axes)
-        fetch = Fetch(step.out, stored.tensor, subscripts, step.state.value, step.why)
-        if isinstance(step.lag, int):
-            self.stored[step.out.value] = Stored(stored.tensor, stored.axes, "", step.state.value, step.lag)
-            del self.stored[step.out.value]  # a shift of a shift is stored first
-        return fetch
+        return Fetch(step.out, stored.tensor, subscripts, step.state.value, step.why)
 
     def _tail(self, step: Tail) -> None:
         stored = self.memory(step.source)

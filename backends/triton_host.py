@@ -41,6 +41,13 @@ def _split(count, chunks, device):
     return count < 2 * torch.cuda.get_device_properties(device).multi_processor_count
 
 
+def _begin(state, shape, flat, compute, device):
+    """A state to start from: the one given, else zeros."""
+    if state is None:
+        return torch.zeros(flat, dtype=compute, device=device)
+    return state.to(device, compute).expand(shape).reshape(flat).contiguous()
+
+
 def _held(state, axis):
     """How many rows a cache has."""
     return 0 if state is None else state.shape[axis]

@@ -59,7 +59,7 @@ class LaunchWriter(TorchHead):
         if self._streams():
             keywords += ["state=None", "position=0"]
         keywords += [f"chunk={self._chunk()}", "columns=64", "tile=64", "warps=4", "stages=1", "split=None",
-                     'precision="ieee"', "dtype=None"]  # fmt: skip
+                     'precision="ieee"', "in_place=False", "dtype=None"]  # fmt: skip
         self._signature(self.names.function, [], keywords)
         self.line('"""The whole sequence: the outputs, and the states after it."""')
         at = len(self.lines)
@@ -85,10 +85,13 @@ class LaunchWriter(TorchHead):
             self._call(end, 1)
         self._finish()
         self._drop(at)
+        if self._streams() and self.plan.time in [a for i in self.program.inputs for a in i.axes]:
+            self._step()
+            self._start()
 
     def _chunk(self) -> int:
         """The chunk by default: 16 where decays of single features make cubes of tokens, 64 elsewhere."""
-        return min(64, max(16, self.plan.chunk))
+        return 16 if self.plan.form == "recurrent" else min(64, max(16, self.plan.chunk))
 
     def _streams(self) -> bool:
         return len(self.plan.loops) == 1 and not self.plan.loops[0].reverse
@@ -101,6 +104,56 @@ class LaunchWriter(TorchHead):
             if sign and name in names:
                 if not any(re.search(rf"\b{name}\b", line) for line in self.lines[at + 1 :]):
                     del self.lines[at]
+
+    # -- tokens ------------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        """One token is a sequence of one."""
+        keywords = self._keywords(self.plan.time)
+        self.line("", 0)
+        self._signature("step", ["state"], [*keywords, "position=0", "compute=torch.float32", "**options"])
+        self.line('"""One token: the outputs, and the states after it."""')
+        arguments = []
+        for declaration in self.program.inputs:
+            name = self.names.tensor(declaration.name)
+            axis = self._time_axis(declaration.axes)
+            arguments.append(name if axis is None else f"{name}.unsqueeze({axis})")
+        whole = [k.split("=")[0] for k in self._keywords(None)]
+        passed = [f"{k}={k}" for k in whole] + ["state=state", "position=position", "dtype=compute", "**options"]
+        self.line(f"outputs, state = {self.names.function}({', '.join([*arguments, *passed])})")
+        rows = []
+        for k, declaration in enumerate(self.program.outputs):
+            axis = self._time_axis(declaration.axes)
+            rows.append(f"outputs[{k}]" + ("" if axis is None else f".squeeze({axis})"))
+        self.line(f"return {tuple_text(rows)}, state")
+
+    def _time_axis(self, axes: Sequence[Extent]) -> int | None:
+        return axes.index(self.plan.time) - len(axes) if self.plan.time in axes else None
+
+    def _start(self) -> None:
+        """The states before any token."""
+        keywords = self._keywords(self.plan.time)
+        self.line("", 0)
+        self._signature("start", [], [*keywords, "compute=torch.float32"])
+        self.line('"""The states before any token, for inputs of one token."""')
+        at = len(self.lines)
+        self._prepare(self.plan.time)
+        states = []
+        for state in self.plan.states:
+            lead = ["*batch"]
+            if state.grows:
+                names = [self.names.tensor(s) for s in state.sources]
+                ranks = [self._rank(s) for s in state.sources]
+                shapes = [f"{n}.shape[: {n}.dim() - {r}]" for n, r in zip(names, ranks, strict=True)]
+                lead = [f"*_batch({', '.join(shapes)})", "0"]
+            parts = [self.printer.size(self.printer.extents[a]) for a in state.axes[state.grows :]]
+            states.append(f"torch.zeros({tuple_text([*lead, *parts])}, dtype=compute, device=device)")
+        self.line(f"return {tuple_text(states)}")
+        self._drop(at)
+
+    def _rank(self, tensor: str) -> int:
+        """The axes of an input of one token."""
+        return sum(a != self.plan.time for a in dict(self.plan.tensors)[tensor])
 
     # -- one loop ----------------------------------------------------------------------------------------
 
@@ -121,12 +174,12 @@ class LaunchWriter(TorchHead):
     def _state(self, state: State, number: int | None) -> None:
         name = self.names.value(state.name)
         parts = [self.printer.size(self.printer.extents[a]) for a in state.axes]
+        flat = tuple_text(["count", *parts])
         if not self._streams() or number is None:
-            self.line(f"{name} = torch.zeros({tuple_text(['count', *parts])}, dtype=compute, device=device)")
+            self.line(f"{name} = torch.zeros({flat}, dtype=compute, device=device)")
             return
         whole = tuple_text(["*batch", *parts]) if parts else "batch"
-        text = f"_state(state and state[{number}], {whole}, compute, device)"
-        self.line(f"{name} = {text}.reshape({tuple_text(['count', *parts])})")
+        self.line(f"{name} = _begin(state and state[{number}], {whole}, {flat}, compute, device)")
 
     def _cache_before(self, state: State, number: int | None) -> None:
         name = self.names.value(state.name)
@@ -211,7 +264,7 @@ class LaunchWriter(TorchHead):
         finals = [s for s in kernel.carried if kernel.finals]
         for state in finals:
             name = self.names.value(state.name)
-            self.line(f"{name}_out = torch.empty_like({name})", depth)
+            self.line(f"{name}_out = {name} if in_place else torch.empty_like({name})", depth)
         grid = ["count"]
         if kernel.order == "chunks":
             grid.append("chunks")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tensorc.backends.tile_axes import SCALAR
 from tensorc.backends.triton_expr import spread
 from tensorc.backends.triton_steps import StepPrinter
-from tensorc.plan import COLUMN, ROW, GateUse, Ref, ScanTile, Solve, Tile
+from tensorc.plan import COLUMN, ROW, Delay, GateUse, Ref, ScanTile, Solve, Tail, Tile
 
 LOG2E = "1.4426950408889634"
 
@@ -46,9 +46,7 @@ class RelationPrinter(StepPrinter):
         key = gate.value, use.log
         if key not in self.sums:
             labels = self._ordered(gate)
-            inside = spread("row_in", (ROW,), ["?" if a in (ROW, COLUMN) else a for a in labels]) if False else ""
-            first = labels[0]
-            inside = spread("row_in", (first,), labels)
+            inside = spread("row_in", (labels[0],), labels)
             name = self.free(f"{self.made[gate.value].name}_sums")
             names = (name, self.free(f"{name}_none")) + (() if use.log else (self.free(f"{name}_flips"),))
             kind = "_log_sums" if use.log else "_sums"
@@ -159,6 +157,32 @@ class RelationPrinter(StepPrinter):
     def _gate(self, use: GateUse, labels: Sequence[str]) -> str:
         text = self.tile(use.gate, labels)
         return f"tl.exp({text})" if use.log else f"({text})"
+
+    # -- shifts token by token -----------------------------------------------------------------------------
+
+    def _delay(self, step: Delay) -> None:
+        """The row of a state that is so many tokens old."""
+        if isinstance(step.lag, str):
+            raise self.refuse("computed values of several earlier tokens are read, token by token")
+        axes = self.labels(step.state)
+        rows = f"{self.depth_of(step.state.value)} - {step.lag}"
+        here = spread(f"({self.at(axes[0])} == {rows})", (axes[0],), axes)
+        text = f"tl.sum(tl.where({here}, {self.tile(step.state, axes)}, 0.0), 0)"
+        labels = axes[1:]
+        self.line(f"{self.make(step.out, labels, labels)} = {text}")
+
+    def _tail(self, step: Tail) -> None:
+        """The rows of a state one token later, this token's row last."""
+        axes = self.labels(step.state)
+        row = spread(self.tile(step.source, axes[1:]), axes[1:], axes) if axes[1:] else self.tile(step.source, ())
+        at, depth = self.at(axes[0]), self.depth_of(step.state.value)
+        last = spread(f"({at} == {depth} - 1)", (axes[0],), axes)
+        next_one = f"({at}[:, None] == {at}[None, :] - 1)"
+        wide = f"{next_one}[:, :{', None' * len(axes[1:])}]"
+        later = f"tl.sum(tl.where({wide}, {self.tile(step.state, axes)}[None, :{', :' * len(axes[1:])}], 0.0), 1)"
+        zero = [a for a in axes[1:] if a in step.source.axes and a in self.zeros(step.source)]
+        name = self.make(step.out, [a for a in step.out.axes if a in axes], [axes[0], *zero])
+        self.line(f"{name} = tl.where({last}, {row}, {later})")
 
     # -- triangular systems --------------------------------------------------------------------------------
 

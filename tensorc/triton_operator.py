@@ -1,0 +1,74 @@
+"""The operator on Triton: the kernels of a program for tensors on a GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from tensorc.backends.python_base import ANY, Batch
+from tensorc.backends.triton_source import triton_source
+from tensorc.binding import Bound
+from tensorc.errors import BackendError
+from tensorc.forms import Forms, Function, Printer
+from tensorc.ir import Extent, Program
+from tensorc.plan import Plan
+from tensorc.torch_operator import TorchOperator
+
+
+class TritonForms(Forms):
+    """The forms that have kernels."""
+
+    def cheapest(self, sizes: Mapping[str, int], streaming: bool = False, batch: int = 1) -> str:
+        """Chunkwise where it exists: on a GPU its chunks run at once."""
+        if streaming:
+            self.require("recurrent")
+        return next((f for f in ("chunkwise", "recurrent") if self.exists(f)), "parallel")
+
+    def token_functions(
+        self, sizes: Mapping[str, int], batch: Batch = ANY
+    ) -> tuple[dict[str, Function], Plan, dict[str, int]]:
+        """Token by token; where the states are caches, a token is a chunk of one row."""
+        known = self.example_sizes({}) | dict(sizes)
+        plan = self.plan("recurrent", known)
+        form = "chunkwise" if any(s.grows for s in plan.states) else "recurrent"
+        try:
+            return self._load(form, known, self.time, batch)
+        except BackendError:
+            if form == "chunkwise" or not self.exists("chunkwise"):
+                raise
+            return self._load("chunkwise", known, self.time, batch)
+
+
+class TritonOperator(TorchOperator):
+    """`Operator` for backend="triton": what `TorchOperator` does, with generated kernels.
+
+    Inputs are float32, bfloat16 or float16 on a GPU; the arithmetic is float32, products of matrices take
+    operands of the inputs' type. Raises `BackendError` for what no kernel can do, never running anything
+    else instead.
+    """
+
+    def _forms(self, program: Program, time: Extent | None, sizes: Mapping[str, int]) -> Forms:
+        return TritonForms(program, time, sizes, self._printer())
+
+    def _printer(self) -> Printer:
+        return triton_source
+
+    def _prepared(self, form: str, bound: Bound, grad: bool) -> Any:
+        self._check_tensors(bound)
+        return super()._prepared(form, bound, grad)
+
+    def _check_tensors(self, bound: Bound) -> None:
+        interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+        for name, tensor in bound.arrays.items():
+            if tensor.device.type == "cpu" and not interpreted:
+                raise BackendError(
+                    f"{name} is on the CPU; Triton kernels run on a GPU. Move the inputs there, or set "
+                    "TRITON_INTERPRET=1 before the first import to try small shapes."
+                )
+            if tensor.dtype == torch.float64 and tensor.dim():
+                raise BackendError(
+                    f"{name} is float64; Triton kernels compute in float32. Use backend='torch' for float64."
+                )
