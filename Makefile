@@ -38,6 +38,6 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 $(TORCH): $(READY) constraints.txt  # what cannot be installed here, its tests skip
-	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[torch]" && touch $@
+	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[triton]" && touch $@
 	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[integrations]"
 	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[references]"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import networkx as nx
 
 from tensorc.backends.tile_cut import tile_inputs, tile_outputs
-from tensorc.backends.tile_kernel import Fetch, Kernel, Lane, Put, TileStep, Weights
+from tensorc.backends.tile_kernel import Fetch, Kernel, Lane, Put, TileStep
 from tensorc.ir import Extent
 from tensorc.plan import (
     CACHED,
@@ -26,7 +26,6 @@ from tensorc.plan import (
     Ref,
     ScanTile,
     Solve,
-    Step,
     Stream,
     Update,
     Weigh,
@@ -127,7 +126,9 @@ def axes_of(
         found.update(dict.fromkeys(part, axis))
     position = {node: k for k, node in enumerate(labels)}
     ordered = [a for a in ordered if a.role == LANE]
-    ordered.sort(key=lambda a: min((position[n] for n, x in found.items() if x is a and n in position), default=0))
+    ordered.sort(
+        key=lambda a: min((position[n] for n, x in found.items() if x is a and n in position), default=0)
+    )
     resolved = {key: {a: found[n] for a, n in scope.items()} for key, scope in scopes.items()}
     nodes = {n: a for n, a in found.items() if isinstance(n, tuple)}
     axes = Axes(nodes, resolved, ordered)
@@ -247,6 +248,3 @@ def _grid(kernel: Kernel, axes: Axes) -> None:
 def _several(axis: Axis, results: list[list[Axis]]) -> bool:
     """Whether a program has other axes to work along: one position at a time is not too little."""
     return all(sum(a is not axis and a.role in (LANE, TOKENS, GRID) for a in r) > 1 for r in results)
-
-
-__all__ = ["Axes", "Axis", "Step", "Weights", "axes_of", "dot_labels", "flat", "refs_of"]

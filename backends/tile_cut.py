@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tensorc.backends.tile_kernel import (
-    Cache,
     Cut,
     Fetch,
     Kernel,
-    Kept,
     Lane,
     Launch,
-    Place,
     Put,
     Row,
     Rows,
@@ -28,23 +25,15 @@ from tensorc.backends.tile_kernel import (
 )
 from tensorc.backends.tile_moves import Moves, Stored
 from tensorc.errors import BackendError
-from tensorc.ir import Index, Mul, Read
+from tensorc.ir import Index, Read
 from tensorc.plan import (
     ROW,
-    Append,
-    Delay,
-    Gather,
-    Keep,
-    Load,
     Loop,
-    Monomials,
     Plan,
     Ref,
-    Select,
     State,
     Step,
     Stream,
-    Tail,
     Update,
 )
 from tensorc.plan_io import step_inputs, step_outputs
@@ -144,7 +133,9 @@ class Cutter:
 
     # -- slices ------------------------------------------------------------------------------------------
 
-    def _slice(self, targets: Iterable[str], updates: bool = True) -> tuple[list[TileStep], tuple[State, ...]]:
+    def _slice(
+        self, targets: Iterable[str], updates: bool = True
+    ) -> tuple[list[TileStep], tuple[State, ...]]:
         """The steps that values and states need, in order, and the states they read."""
         makers = {ref.value: step for step in self.steps for ref in tile_outputs(step)}
         advance: dict[str, list[Update]] = {}
@@ -231,7 +222,8 @@ def cut_end(plan: Plan, name: str) -> Kernel | None:
             pending += [r.value for r in tile_inputs(step)]
     order = {f"#{k}": k for k in range(16)}
     puts = [
-        Put(output, ref, tuple(Lane(a) for a in sorted(ref.axes, key=lambda a: order[a]))) for output, ref in ends
+        Put(output, ref, tuple(Lane(a) for a in sorted(ref.axes, key=lambda a: order[a])))
+        for output, ref in ends
     ]
     every = (*(s for s in steps if id(s) in needed), *puts)
     return Kernel(f"{name}_end", "once", False, (), (), every, states_read(every, plan.states))
@@ -254,9 +246,3 @@ def cut(plan: Plan, number: int, name: str) -> Cut:
     Raises `BackendError` for a loop with a step that no kernel can do.
     """
     return Cutter(plan, plan.loops[number], number, name).cut()
-
-
-__all__ = [
-    "Append", "Cache", "Delay", "Gather", "Keep", "Kept", "Load", "Monomials", "Mul", "Place", "Select",
-    "Tail", "cut", "tile_inputs", "tile_outputs",
-]  # fmt: skip

@@ -34,7 +34,6 @@ from tensorc.plan import (
     Recur,
     Ref,
     Select,
-    State,
     Step,
     Stream,
     Tail,
@@ -236,6 +235,3 @@ class Moves:
 
     def _token(self, axis: str) -> bool:
         return self.tokens and axis == ROW
-
-
-__all__ = ["Moves", "State", "Stored"]

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tensorc.backends.python_names import Names
-from tensorc.backends.tile_axes import COLUMNS, GRID, LANE, SCALAR, TOKENS, Axes, Axis, axes_of
+from tensorc.backends.tile_axes import COLUMNS, SCALAR, TOKENS, Axes, Axis, axes_of
 from tensorc.backends.tile_kernel import Kernel, TileStep
 from tensorc.backends.triton_expr import ExprPrinter, spread
 from tensorc.errors import BackendError
 from tensorc.ir import Extent
-from tensorc.plan import CACHED, COLUMN, HERE, PAST, ROW, Plan, Ref, Symmetric, first, last
+from tensorc.plan import CACHED, HERE, PAST, ROW, Plan, Ref, Symmetric, first, last
 
 
 @dataclass(slots=True)
@@ -224,6 +224,3 @@ class TileBase:
         if self.scope[label].role == SCALAR:
             return self.at(label)
         return spread(self.at(label), (label,), self.lanes(axes))
-
-
-__all__ = ["COLUMN", "GRID", "LANE", "Made", "TileBase"]

@@ -14,7 +14,6 @@ from tensorc.backends.triton_streams import StreamPrinter
 from tensorc.ir import Extent
 from tensorc.plan import Plan, Ref, State
 
-
 PLACES = ("at", "first", "last", "length", "row", "row_in", "slot")
 
 
@@ -31,7 +30,8 @@ class Arguments:
 
 
 class KernelWriter(StreamPrinter):
-    """Writes the text of one kernel. `memory` has the extents of every tensor in memory, `lengths` the sizes that are lengths of sequences: they change from call to call, and nothing is compiled for them."""
+    """Writes the text of one kernel. `memory` has the extents of every tensor in memory, `lengths` the sizes
+    that are lengths of sequences: they change from call to call, and nothing is compiled for them."""
 
     def __init__(
         self,
@@ -135,7 +135,11 @@ class KernelWriter(StreamPrinter):
         base = "(batch * chunks + start // CHUNK)" if which == "all" else "batch"
         parts = [self.state_pointer(state.name, which), base if whole == "1" else f"{base} * {_atom(whole)}"]
         for k, label in enumerate(state.axes):
-            text = self.at(label) if self.scope[label].role == SCALAR else spread(self.at(label), (label,), labels)
+            text = (
+                self.at(label)
+                if self.scope[label].role == SCALAR
+                else spread(self.at(label), (label,), labels)
+            )
             after = self._after(state.axes[k + 1 :])
             parts.append(text if after == "1" else f"{text} * {_atom(after)}")
         return " + ".join(parts), self.inside(labels, labels)
@@ -171,10 +175,15 @@ class KernelWriter(StreamPrinter):
         sizes = {s: self.names.size(s) for s in self._size_names()}
         found.lengths = [s for s, v in sizes.items() if s in self.length_names and used(v)]
         found.sizes = [s for s, v in sizes.items() if s not in self.length_names and used(v)]
-        runtime = [*(sizes[s] for s in found.lengths), *(x for x in ("position", "cached_first", "chunks") if used(x))]
+        runtime = [
+            *(sizes[s] for s in found.lengths),
+            *(x for x in ("position", "cached_first", "chunks") if used(x)),
+        ]
         self.runtime = runtime
         constants = [sizes[s] for s in found.sizes]
-        found.blocks = [a for a in self.axes.all if a.role in (LANE, GRID) and used(f"{self.words[id(a)]}_block")]
+        found.blocks = [
+            a for a in self.axes.all if a.role in (LANE, GRID) and used(f"{self.words[id(a)]}_block")
+        ]
         constants += [f"{self.words[id(a)]}_block" for a in found.blocks]
         self.aligned = [name for name, rank in found.tensors.values() if rank > 1]
         constants += [f"{name}_align" for name in self.aligned]

@@ -4,7 +4,7 @@ of the PyTorch backend do."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.tile_axes import GRID, SCALAR, Axis
@@ -13,10 +13,9 @@ from tensorc.backends.tile_kernel import Cut, Kernel, Launch, Put
 from tensorc.backends.torch_library import FUNCTIONAL
 from tensorc.backends.torch_sequence import TorchHead
 from tensorc.backends.triton_kernel import KernelWriter
-from tensorc.errors import BackendError
-from tensorc.ir import Extent, Program, Size, walk
-from tensorc.plan import ROW, Plan, Ref, Select, State, Stream, Symmetric
-from tensorc.plan_io import plan_steps, step_expressions
+from tensorc.ir import Extent, Program
+from tensorc.plan import Plan, State, Stream
+from tensorc.plan_io import plan_steps
 
 
 class LaunchWriter(TorchHead):
@@ -119,7 +118,12 @@ class LaunchWriter(TorchHead):
             axis = self._time_axis(declaration.axes)
             arguments.append(name if axis is None else f"{name}.unsqueeze({axis})")
         whole = [k.split("=")[0] for k in self._keywords(None)]
-        passed = [f"{k}={k}" for k in whole] + ["state=state", "position=position", "dtype=compute", "**options"]
+        passed = [f"{k}={k}" for k in whole] + [
+            "state=state",
+            "position=position",
+            "dtype=compute",
+            "**options",
+        ]
         self.line(f"outputs, state = {self.names.function}({', '.join([*arguments, *passed])})")
         rows = []
         for k, declaration in enumerate(self.program.outputs):
@@ -225,7 +229,9 @@ class LaunchWriter(TorchHead):
         for state in carried:
             parts = [self.printer.size(self.printer.extents[a]) for a in state.axes]
             shape = tuple_text(["count", "chunks", *parts])
-            self.line(f"{self.names.value(state.name)}_all = torch.empty({shape}, dtype=compute, device=device)", 2)
+            self.line(
+                f"{self.names.value(state.name)}_all = torch.empty({shape}, dtype=compute, device=device)", 2
+            )
         for kernel in launch.split:
             self._call(kernel, 2)
         self.line("else:")
@@ -242,7 +248,9 @@ class LaunchWriter(TorchHead):
         name, rows = self._tensor(cache.tensor), self._tensor(source)  # type: ignore[attr-defined]
         places = (0, *(1 + k for k in order))
         text = rows if places == tuple(range(len(places))) else f"{rows}.permute({places})"
-        self.line(f"{name} = _cached({self.names.value(state.name)}, {text}, batch, count, {len(state.axes)})")
+        self.line(
+            f"{name} = _cached({self.names.value(state.name)}, {text}, batch, count, {len(state.axes)})"
+        )
 
     def _kept_after(self, kept: object, reverse: bool) -> None:
         """The last rows of a tensor, for the next call."""
@@ -280,12 +288,12 @@ class LaunchWriter(TorchHead):
             if axis in found.blocks:
                 blocks.append(block)
         arguments = list[str]()
-        for tensor, (name, rank) in found.tensors.items():
+        for name, rank in found.tensors.values():
             arguments += [name, *(f"{name}.stride({k})" for k in range(rank + 1))]
-        for (extent, power, what), _ in found.tables.items():
+        for extent, power, what in found.tables:
             arguments.append(self._table(extent, power, what))
-        for state, which in found.states:
-            name = self.names.value(state)
+        for stated, which in found.states:
+            name = self.names.value(stated)
             arguments.append({"in": name, "out": f"{name}_out", "all": f"{name}_all"}[which])
         offset = {"position": "position" if self._streams() else "0", "chunks": "chunks",
                   "cached_first": self._first_cached()}  # fmt: skip
@@ -358,6 +366,3 @@ class LaunchWriter(TorchHead):
         from tensorc.backends.python_stream import StreamPrinter
 
         return StreamPrinter.integer(self.printer, expr)  # type: ignore[arg-type]
-
-
-__all__ = ["LaunchWriter", "Mapping", "Select", "Size", "Symmetric", "step_expressions", "walk"]

@@ -13,8 +13,6 @@ from tensorc.backends.triton_expr import spread
 from tensorc.backends.triton_steps import StepPrinter
 from tensorc.plan import COLUMN, ROW, Delay, GateUse, Ref, ScanTile, Solve, Tail, Tile
 
-LOG2E = "1.4426950408889634"
-
 
 class RelationPrinter(StepPrinter):
     """Prints `Tile`, `ScanTile` and `Solve`."""
@@ -27,7 +25,10 @@ class RelationPrinter(StepPrinter):
             mask = self._order(step, labels)
             self.line(f"{self.make(step.out, labels)} = tl.where({mask}, 1.0, 0.0)")
             return
-        parts = [self._constant(g, step, labels) if g.constant else self._gated(g, step, labels) for g in step.gates]
+        parts = [
+            self._constant(g, step, labels) if g.constant else self._gated(g, step, labels)
+            for g in step.gates
+        ]
         text = " * ".join(parts)
         covered = {a for g in step.gates for a in self.lanes(g.gate.axes)} | {step.rows, step.columns}
         if not set(labels) <= covered:
@@ -102,12 +103,10 @@ class RelationPrinter(StepPrinter):
         """Where the last token of the chunk is, over the labels of a gate."""
         return spread("slot", (own[0],), own) + " == length - 1"
 
-    def _exp2(
-        self, parts: Sequence[str], mask: str | None, own: Sequence[str], labels: Sequence[str]
-    ) -> str:
+    def _exp2(self, parts: Sequence[str], mask: str | None, own: Sequence[str], labels: Sequence[str]) -> str:
         """The product of gates from their sums, zeros and flips, over more labels."""
         masks = [f"({parts[1]} == 0)"] + ([mask] if mask else [])
-        text = f"tl.exp2(tl.where({' & '.join(masks)}, {parts[0]}, float(\"-inf\")))"
+        text = f'tl.exp2(tl.where({" & ".join(masks)}, {parts[0]}, float("-inf")))'
         if len(parts) > 2:
             text = f"{text} * _parity({parts[2]})"
         return spread(f"({text})", own, labels)
@@ -116,7 +115,9 @@ class RelationPrinter(StepPrinter):
         """A gate that is the same at every token: powers of it."""
         one = "1" if use.inclusive else "0"
         row = spread("slot", (step.rows,), labels) if step.rows in labels else "slot"
-        count = {"left": f"({row} + {one})", "right": f"(length - 1 - {row})", "through": "length"}.get(step.part, "")
+        count = {"left": f"({row} + {one})", "right": f"(length - 1 - {row})", "through": "length"}.get(
+            step.part, ""
+        )
         mask = ""
         if not count:
             column = spread("slot", (step.columns,), labels)
@@ -174,12 +175,18 @@ class RelationPrinter(StepPrinter):
     def _tail(self, step: Tail) -> None:
         """The rows of a state one token later, this token's row last."""
         axes = self.labels(step.state)
-        row = spread(self.tile(step.source, axes[1:]), axes[1:], axes) if axes[1:] else self.tile(step.source, ())
+        row = (
+            spread(self.tile(step.source, axes[1:]), axes[1:], axes)
+            if axes[1:]
+            else self.tile(step.source, ())
+        )
         at, depth = self.at(axes[0]), self.depth_of(step.state.value)
         last = spread(f"({at} == {depth} - 1)", (axes[0],), axes)
         next_one = f"({at}[:, None] == {at}[None, :] - 1)"
         wide = f"{next_one}[:, :{', None' * len(axes[1:])}]"
-        later = f"tl.sum(tl.where({wide}, {self.tile(step.state, axes)}[None, :{', :' * len(axes[1:])}], 0.0), 1)"
+        later = (
+            f"tl.sum(tl.where({wide}, {self.tile(step.state, axes)}[None, :{', :' * len(axes[1:])}], 0.0), 1)"
+        )
         zero = [a for a in axes[1:] if a in step.source.axes and a in self.zeros(step.source)]
         name = self.make(step.out, [a for a in step.out.axes if a in axes], [axes[0], *zero])
         self.line(f"{name} = tl.where({last}, {row}, {later})")
@@ -192,12 +199,17 @@ class RelationPrinter(StepPrinter):
             raise self.refuse("its triangular systems differ along an axis of features")
         count = len(step.outs)
         if count > 2:
-            raise self.refuse(f"its triangular system has {count} unknowns a token; there are kernels for two")
+            raise self.refuse(
+                f"its triangular system has {count} unknowns a token; there are kernels for two"
+            )
         rest = self.lanes([a for a in step.rights[0].axes if a != ROW and a not in step.batch])
         width = " * ".join(self.length(self.scope[a]) for a in rest) or "1"
         blocks = [["" if b is None else self._triangle(b) for b in row] for row in step.matrix]
         rights = [self._right(r, rest, width) for r in step.rights]
-        names = [self.make(out, [ROW, *rest], [], all(self.made[r.value].finite for r in step.rights)) for out in step.outs]
+        names = [
+            self.make(out, [ROW, *rest], [], all(self.made[r.value].finite for r in step.rights))
+            for out in step.outs
+        ]
         shape = self.shape([ROW, *rest])
         if count == 1:
             self.line(f"{names[0]} = _solved(_inverse({blocks[0][0]}, CHUNK), {rights[0]}, {width})")

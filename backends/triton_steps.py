@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tensorc.backends.tile_axes import SCALAR, dot_labels
-from tensorc.backends.tile_cut import tile_inputs
 from tensorc.backends.tile_kernel import Fetch, Lane, Listed, Place, Put, Row, Subscript, TileStep, Weights
 from tensorc.backends.triton_base import TileBase
 from tensorc.backends.triton_expr import finite, spread, zero_where
-from tensorc.ir import Cond, Expr, Index, Node, Read, walk
-from tensorc.plan import ROW, Contract, Fold, Map, Normalise, Ref, State, Update
+from tensorc.ir import Cond, Expr, Index, Read, walk
+from tensorc.plan import ROW, Contract, Fold, Map, Normalise, Ref, Update
 from tensorc.semiring import SUM_PRODUCT
 
 FOLDS = {"sum": "tl.sum", "max": "tl.max", "min": "tl.min", "prod": "_prod", "logsumexp": "_logsumexp"}
@@ -155,7 +155,10 @@ class StepPrinter(TileBase):
     def _labels_of(self, step: Put) -> list[str]:
         rows = [] if self.kernel.order == "tokens" else [ROW]
         return [
-            a for s in step.subscripts for a in (rows if isinstance(s, Row) else [getattr(s, "label", "")]) if a
+            a
+            for s in step.subscripts
+            for a in (rows if isinstance(s, Row) else [getattr(s, "label", "")])
+            if a
         ]
 
     # -- values ------------------------------------------------------------------------------------------
@@ -166,7 +169,7 @@ class StepPrinter(TileBase):
         text = self.printer.value(step.expr, labels)
         if not any(isinstance(n, Read | Index) for n in walk(step.expr)):
             text = f"tl.cast({text}, tl.float32)"
-        zero = [a for a in labels if zero_where(step.expr, lambda read, a=a: a in self._zero(read))]
+        zero = [a for a in labels if zero_where(step.expr, partial(self._is_zero, a))]
         known = finite(step.expr) and all(self.made[r.tensor].finite for r in reads)
         full = {s.name for n in reads for s in n.subscripts if isinstance(s, Index)}
         full |= {n.name for n in walk(step.expr) if isinstance(n, Index)}
@@ -183,9 +186,9 @@ class StepPrinter(TileBase):
         inner = ", ".join(self.length(self.scope[a]) for a in labels)
         return f"({inner},)" if len(labels) == 1 else f"({inner})"
 
-    def _zero(self, read: Read) -> list[str]:
+    def _is_zero(self, label: str, read: Read) -> bool:
         labels = tuple(s.name for s in read.subscripts if isinstance(s, Index))
-        return self.zeros(Ref(read.tensor, labels))
+        return label in self.zeros(Ref(read.tensor, labels))
 
     def _contract(self, step: Contract) -> None:
         if step.semiring != SUM_PRODUCT:
@@ -360,6 +363,3 @@ def _times(text: str, factor: str) -> str:
 def _atom(text: str) -> str:
     """A text that may stand beside an operator."""
     return text if re.fullmatch(r"[\w.]+|\([^()]*\)", text) else f"({text})"
-
-
-__all__ = ["STARTS", "Node", "State", "StepPrinter", "tile_inputs"]

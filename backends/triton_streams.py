@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tensorc.backends.triton_expr import spread
 from tensorc.backends.triton_relations import RelationPrinter
 from tensorc.backends.triton_steps import STARTS
 from tensorc.ir import Add, Call, Const, Expr, Mul, Neg, Size
@@ -20,7 +21,11 @@ class StreamPrinter(RelationPrinter):
             name = self.make(running.ref, labels, (), False)
             start = STARTS[running.op]
             shape = self.shape(labels)
-            self.line(f"{name} = tl.full({shape}, {start}, tl.float32)" if labels else f"{name} = tl.cast({start}, tl.float32)")
+            self.line(
+                f"{name} = tl.full({shape}, {start}, tl.float32)"
+                if labels
+                else f"{name} = tl.cast({start}, tl.float32)"
+            )
         if len({self.columns(c.label) for c in step.columns}) < len(step.columns):
             raise self.refuse("a row reduction runs over two axes of columns")
         depth = self.depth
@@ -92,26 +97,19 @@ class StreamPrinter(RelationPrinter):
         if len(over) != 1:
             raise self.refuse("softmax over several axes of columns")
         mask = self._mask(step.mask, labels, over)
-        scores = f"tl.where({mask}, {self.tile(step.scores, labels)}, float(\"-inf\"))"
+        scores = f'tl.where({mask}, {self.tile(step.scores, labels)}, float("-inf"))'
         top = self.tile(step.top, kept)
-        named = dict(zip(step.out.axes, step.out.axes, strict=True))
-        out = [named.get(a, a) for a in labels]
-        name = self.make(step.out, out, over, True)
+        name = self.make(step.out, labels, over, True)
         if step.scale is None:
-            self.line(f"{name} = tl.exp({scores} - {self._wide(f'_finite({top})', kept, labels)})")
+            self.line(f"{name} = tl.exp({scores} - {spread(f'_finite({top})', kept, labels)})")
             return
         raised = self.free(f"{name}_top")
         self.line(f"{name} = {scores}")
         self.line(f"{raised} = tl.maximum({top}, tl.max({name}, {len(kept)}))")
-        self.line(f"{name} = tl.exp({name} - {self._wide(f'_finite({raised})', kept, labels)})")
+        self.line(f"{name} = tl.exp({name} - {spread(f'_finite({raised})', kept, labels)})")
         scale = self.make(step.scale, [a for a in kept], (), True)
         self.line(f"{scale} = tl.exp({top} - _finite({raised}))")
         self.line(f"{self.made[step.top.value].name} = {raised}")
-
-    def _wide(self, text: str, kept: Sequence[str], labels: Sequence[str]) -> str:
-        from tensorc.backends.triton_expr import spread
-
-        return spread(text, kept, labels)
 
     def _accumulate(self, step: Accumulate) -> None:
         name = self.made[step.running.value].name

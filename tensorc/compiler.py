@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tensorc.decorator import Jit
     from tensorc.operator import Operator
 
-BACKENDS = ("numpy", "torch", "reference")
-LATER = ("triton",)
+BACKENDS = ("numpy", "torch", "triton", "reference")
+TENSORS = ("torch", "triton")  # backends of tensors
 FORMS = ("auto", "parallel", "chunkwise", "recurrent")
 LONGEST = 64 * 1024
 
@@ -59,16 +59,18 @@ def compile(  # noqa: A001 - the name users expect: tensorc.compile
     program = program_of(source, name)
     if form not in FORMS:
         raise FormError(f"No form {form!r}. There are {', '.join(FORMS)}.")
-    _check_backend(backend)
-    if backend != "torch" and device is not None and str(device) != "cpu":
+    check_backend(backend)
+    if backend not in TENSORS and device is not None and str(device) != "cpu":
         raise BackendError(f"The {backend} backend runs on the CPU, not on {device}.")
     _check_sizes(program, sizes)
     axis, given = time_axis(program, time), dict(sizes or {})
-    if backend != "torch":
+    if backend not in TENSORS:
         return Operator(program, backend=backend, form=form, time=axis, sizes=given)
-    from tensorc.torch_operator import TorchOperator
-
-    return TorchOperator(program, backend=backend, form=form, time=axis, sizes=given, device=device)
+    if backend == "torch":
+        from tensorc.torch_operator import TorchOperator as Kind
+    else:
+        from tensorc.triton_operator import TritonOperator as Kind
+    return Kind(program, backend=backend, form=form, time=axis, sizes=given, device=device)
 
 
 def parse(text: str, name: str | None = None) -> Program:
@@ -124,15 +126,14 @@ def _read(path: Path) -> str:
         raise TensorcError(f"Cannot read {path}: {reason}.") from None
 
 
-def _check_backend(backend: str) -> None:
-    if backend in LATER:
-        raise BackendError(
-            f"The {backend} backend is not part of this version. There are {', '.join(BACKENDS)}."
-        )
-    if backend == "torch" and find_spec("torch") is None:
-        raise BackendError('PyTorch is not installed. Install it with: pip install "tensorc[torch]".')
+def check_backend(backend: str) -> None:
+    """Raise `BackendError` for a backend that does not exist, or that needs what is not installed."""
     if backend not in BACKENDS:
         raise BackendError(f"No backend {backend!r}. There are {', '.join(BACKENDS)}.")
+    if backend in TENSORS and find_spec("torch") is None:
+        raise BackendError(f'PyTorch is not installed. Install it with: pip install "tensorc[{backend}]".')
+    if backend == "triton" and find_spec("triton") is None:
+        raise BackendError('Triton is not installed. Install it with: pip install "tensorc[triton]".')
 
 
 def _check_sizes(program: Program, sizes: Mapping[str, int] | None) -> None:

@@ -50,7 +50,7 @@ class Operator:
         self, program: Program, *, backend: str, form: str, time: Extent | None, sizes: dict[str, int]
     ) -> None:
         self.program, self.backend, self.form, self.time, self.sizes = program, backend, form, time, sizes
-        self.forms = Forms(program, time, sizes, self._printer())
+        self.forms = self._forms(program, time, sizes)
         self.__name__ = program.name
         self.__doc__ = str(program)
         self._inputs = tuple(i.name for i in program.inputs)
@@ -64,6 +64,10 @@ class Operator:
             raise FormError(f"The reference backend evaluates the definition; it has no {form} form.")
         if form not in ("auto", "parallel"):
             self.forms.require(form)
+
+    def _forms(self, program: Program, time: Extent | None, sizes: Mapping[str, int]) -> Forms:
+        """The forms of the program as this backend prints them."""
+        return Forms(program, time, sizes, self._printer())
 
     def _printer(self) -> Printer:
         """What prints the source of a plan."""

@@ -71,12 +71,13 @@ class TorchOperator(Operator):
 
     def __reduce__(self) -> tuple[Any, ...]:
         device = None if self.device is None else str(self.device)
-        return _again, (self.program, self.form, self.time, self.sizes, device)
+        return _again, (type(self), self.program, self.backend, self.form, self.time, self.sizes, device)
 
     def derived(self, program: Program) -> Operator:
         if program not in self._derived:
             sizes = {name: size for name, size in self.sizes.items() if name in program.sizes()}
-            self._derived[program] = _again(program, self.form, self.time, sizes, self.device)
+            kind, backend = type(self), self.backend
+            self._derived[program] = _again(kind, program, backend, self.form, self.time, sizes, self.device)
         return self._derived[program]
 
     def _printer(self) -> Printer:
@@ -276,7 +277,13 @@ def _outputs(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
 
 
 def _again(
-    program: Program, form: str, time: Extent | None, sizes: dict[str, int], device: object
+    kind: type[TorchOperator],
+    program: Program,
+    backend: str,
+    form: str,
+    time: Extent | None,
+    sizes: dict[str, int],
+    device: object,
 ) -> TorchOperator:
     """An operator from what it was made of: how copies and pickles come back."""
-    return TorchOperator(program, backend="torch", form=form, time=time, sizes=sizes, device=device)
+    return kind(program, backend=backend, form=form, time=time, sizes=sizes, device=device)

@@ -10,13 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from tensorc.compiler import BACKENDS, LATER
-from tensorc.errors import BackendError, TensorcError, VerificationError
+from tensorc.compiler import check_backend
+from tensorc.errors import TensorcError, VerificationError
 from tensorc.exact import ResampleNeeded
 from tensorc.operator import Operator
 from tensorc.verify_axis import CAUSALITY, causal_axis, leaking, require_causal
@@ -71,15 +70,9 @@ def verify(
 def _backends(operator: Operator, backends: Sequence[str] | str | None) -> tuple[str, ...]:
     if backends is None:
         return (operator.backend,)
-    there_are = f"There are {', '.join(BACKENDS)}."
     names = (backends,) if isinstance(backends, str) else tuple(backends)
     for name in names:
-        if name in LATER:
-            raise BackendError(f"The {name} backend is not part of this version. {there_are}")
-        if name not in BACKENDS:
-            raise BackendError(f"No backend {name!r}. {there_are}")
-        if name == "torch" and find_spec("torch") is None:
-            raise BackendError('PyTorch is not installed. Install it with: pip install "tensorc[torch]".')
+        check_backend(name)
     return names
 
 

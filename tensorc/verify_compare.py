@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorc.backends.reference import evaluate
 from tensorc.binding import Bound, bind
+from tensorc.compiler import TENSORS
 from tensorc.errors import TensorcError
 from tensorc.numbers import FLOAT, Array
 from tensorc.operator import Operator
@@ -131,8 +132,8 @@ def _gold(operator: Operator, bound: Bound) -> tuple[dict[str, Array], str]:
 
 def _outputs(operator: Operator, form: str, bound: Bound) -> tuple[Array, ...]:
     """All outputs in one form."""
-    backend = "torch" if operator.backend == "torch" else "numpy"
-    kind = type(operator) if backend == "torch" else Operator
+    backend = operator.backend if operator.backend in TENSORS else "numpy"
+    kind = type(operator) if backend in TENSORS else Operator
     own = kind(operator.program, backend=backend, form=form, time=operator.time, sizes=operator.sizes)
     own.forms = operator.forms
     result = own(*bound.arrays.values())

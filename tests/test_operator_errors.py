@@ -240,13 +240,8 @@ FORMS: dict[str, Case] = {
 BACKENDS: dict[str, Case] = {
     "unknown": (
         BackendError,
-        "No backend 'jax'. There are numpy, torch, reference.",
+        "No backend 'jax'. There are numpy, torch, triton, reference.",
         lambda: compiled(LINEAR, backend="jax"),
-    ),
-    "triton": (
-        BackendError,
-        "triton backend is not part of this version",
-        lambda: compiled(LINEAR, backend="triton"),
     ),
     "device": (BackendError, "runs on the CPU, not on cuda.", lambda: compiled(LINEAR, device="cuda")),
     "form of the reference": (

@@ -127,8 +127,6 @@ def test_backends_are_chosen_by_name() -> None:
     assert not any(check.source for check in f.verify("reference").checks)
     assert all(check.source for check in f.verify(["reference", "numpy"]).checks)
     assert not any(check.source for check in tensorc.compile(LINEAR, backend="reference").verify().checks)
-    with pytest.raises(BackendError, match="triton"):
-        f.verify(("triton",))
     with pytest.raises(BackendError, match="No backend 'jax'"):
         f.verify(("jax",))
 
