@@ -17,7 +17,7 @@ lint: $(READY) links
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## the measured figures; arguments in ARGS, such as --quick
+bench: $(READY) $(TORCH)  ## the measured figures; arguments in ARGS, such as --quick
 	$(BIN)/python -m benchmarks $(ARGS)
 
 links:  ## .typing/tensorc: the packages as they are imported, for type checkers

@@ -105,3 +105,16 @@ def hla2_step(
     z = (q.unsqueeze(-2) @ M).squeeze(-2)
     S = torch.addcmul(state[1], z.unsqueeze(-1), v.unsqueeze(-2))
     return (q.unsqueeze(-2) @ S).squeeze(-2), (M, S)
+
+
+def scalar_gated_step(state: Tensor, q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """One token with a decay exp(g): the output and a new state (..., d, e)."""
+    new = torch.addcmul(state * g.exp()[..., None, None], k.unsqueeze(-1), v.unsqueeze(-2))
+    return (q.unsqueeze(-2) @ new).squeeze(-2), new
+
+
+def delta_rule_step(state: Tensor, q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """One token of the delta rule: the output and a new state (..., d, e)."""
+    w = (v - (k.unsqueeze(-2) @ state).squeeze(-2)) * beta[..., None]
+    new = torch.addcmul(state, k.unsqueeze(-1), w.unsqueeze(-2))
+    return (q.unsqueeze(-2) @ new).squeeze(-2), new

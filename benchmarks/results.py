@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import references
 from benchmarks.figure import Figure
 
-BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+BEGIN, END = "<!-- figures: {} -->", "<!-- end of figures: {} -->"  # of a page, by its name
 HEADINGS = ("", "ours", "by hand", "unit", "ratio", "of minima", "bound", "met")
 
 
@@ -38,7 +40,16 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "blas": f"{blas['name']} {blas['version']}",
         **{name: version(name) for name in ("tensorc", "numpy", "networkx", "opt_einsum", "lark")},
+        **_torch(),
     }
+
+
+def _torch() -> dict[str, Any]:
+    """Versions and threads of PyTorch, if a benchmark has loaded it."""
+    if "torch" not in sys.modules:
+        return {}
+    found = {"torch": version("torch"), "torch threads": sys.modules["torch"].get_num_threads()}
+    return found | ({"fla-core": version("fla-core")} if references.installed() else {})
 
 
 def cells(figure: Figure) -> tuple[str, ...]:
@@ -89,10 +100,13 @@ def save(figures: list[Figure], stem: Path) -> None:
     stem.with_suffix(".md").write_text(markdown(figures, machine))
 
 
-def update_page(page: Path, figures: list[Figure]) -> None:
+def update_page(path: Path, page: str, figures: list[Figure]) -> None:
     """Replace the table between the marks of a page; of the programs' compile times only the longest."""
     slowest = max((f for f in figures if f.group == "source"), key=lambda f: f.value, default=None)
     chosen = [f for f in figures if f.group != "source" or f is slowest]
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{markdown(chosen, environment())}{END}{after}")
+    begin, end = BEGIN.format(page), END.format(page)
+    before, found, rest = path.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{path.name} has no place for the figures of {page}: {begin} and {end}")
+    path.write_text(f"{before}{begin}\n{markdown(chosen, environment())}{end}{after}")

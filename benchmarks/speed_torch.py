@@ -1,4 +1,4 @@
-"""Speed on PyTorch: chunkwise against loops written by hand, what a call costs, single tokens."""
+"""Speed on PyTorch: chunkwise against loops written by hand, forward, and with the backward pass."""
 
 from __future__ import annotations
 
@@ -7,98 +7,75 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
-import tensorc
-from benchmarks.figure import Figure, alone, compared
-from benchmarks.operators import CHUNKS, EXAMPLES, HEADS, WIDTH, inputs
-from benchmarks.timing import Sample, fastest, measure
+from benchmarks.figure import Figure, compared
+from benchmarks.operators import HEADS, WIDTH
+from benchmarks.timing import Sample, keep_pages, measure
 
 SHAPE = f"{HEADS} heads, d=e={WIDTH}, float32"
-NAMES = ("linear_attention", "hla2", "scalar_gated", "delta_rule")
+ROUNDS = 15
 
 
-def torch(quick: bool) -> Iterator[Figure]:
-    """All figures of the torch backend; none where PyTorch is not installed."""
-    if find_spec("torch") is None:
-        return
-    yield from chunkwise(quick)
-    yield from overhead(quick)
-    yield from step(quick)
+def lengths(quick: bool) -> tuple[int, ...]:
+    """Tokens of the sequences that are measured."""
+    return (512, 2048) if quick else (2048, 8192, 32768)
 
 
-def ours(name: str, form: str) -> Any:
-    """A program of the catalogue, compiled for PyTorch."""
-    return tensorc.compile(EXAMPLES / f"{name}.tc", backend="torch", form=form)
+def forward(quick: bool) -> Iterator[Figure]:
+    """Each operator against the best of what others wrote for it."""
+    if find_spec("torch"):
+        yield from loops("torch-forward", quick, backward=False)
 
 
-def tensors(name: str, n: int, heads: int | None = HEADS) -> list[Any]:
-    """The inputs of a program as tensors."""
-    import torch as library
-
-    return [library.from_numpy(array) for array in inputs(name, n, heads)]
-
-
-def tuned(name: str, n: int) -> tuple[Callable[..., Any], int]:
-    """The loop by hand with the chunk that is fastest here, tried on up to 8,192 tokens."""
-    from benchmarks import handwritten_torch
-
-    kernel, given = getattr(handwritten_torch, name), tensors(name, min(n, 8192))
-    chunk = fastest({c: partial(kernel, *given, chunk=c) for c in CHUNKS})
-    return partial(kernel, chunk=chunk), chunk
+def backward(quick: bool) -> Iterator[Figure]:
+    """The same with gradients of all inputs: our backward pass against autograd through loops."""
+    if find_spec("torch"):
+        yield from loops("torch-backward", quick, backward=True)
 
 
-def chunkwise(quick: bool) -> Iterator[Figure]:
-    """Each operator at three lengths against its chunk loop."""
+def loops(group: str, quick: bool, backward: bool) -> Iterator[Figure]:
+    """All operators at all lengths. A rival that is too slow at one length is not tried at the next."""
+    from benchmarks.operators_torch import NAMES, rivals
+
+    keep_pages()
     for name in NAMES:
-        operator = ours(name, "chunkwise")
-        for n in (2048, 8192) if quick else (2048, 8192, 32768):
-            given = tensors(name, n)
-            by_hand, chunk = tuned(name, n)
-            found = measure(
-                {"ours": partial(operator, *given), "hand": partial(by_hand, *given)},
-                rounds=9 if quick else 31,
-                calls=max(1, 8192 // n),
-            )
-            what, against = f"{name}, n={n}, {SHAPE}", f"chunk loop by hand, C={chunk}"
-            yield compared("torch", what, "ms", found["ours"], found["hand"], bound=1.05, against=against)
+        slow: set[str] = set()
+        for n in lengths(quick):
+            others = {who: k for who, k in rivals(name, n, backward).items() if who not in slow}
+            yield from side_by_side(group, name, n, others, slow, backward, 5 if quick else ROUNDS)
 
 
-def overhead(quick: bool) -> Iterator[Figure]:
-    """A call of the operator less one of the generated function, on small tensors."""
-    operator = ours("linear_attention", "chunkwise")
-    given = [t[..., :4].contiguous() for t in tensors("linear_attention", 8, 2)]
-    operator(*given)
-    (bare,) = operator._fast.values()
-    found = measure(
-        {"call": partial(operator, *given), "bare": partial(bare, *given)},
-        rounds=9 if quick else 31,
-        calls=500,
-    )
-    pairs = zip(found["call"].seconds, found["bare"].seconds, strict=True)
-    more = Sample(tuple(max(0.0, call - function) for call, function in pairs))
-    what = "linear_attention, a call beyond the generated function"
-    yield alone("torch", what, "us", more, bound=20.0)
+def side_by_side(
+    group: str, name: str, n: int, others: dict[str, Any], slow: set[str], backward: bool, rounds: int
+) -> Iterator[Figure]:
+    """Ours in whole rounds with others; the bound is on the fastest of them.
 
+    One that takes more than twice as long as the fastest in a trial is no yardstick: it leaves the rounds,
+    for `slow`.
+    """
+    import torch
 
-def step(quick: bool) -> Iterator[Figure]:
-    """One token of the recurrent form; the yardstick, too, leaves the old state valid."""
-    from benchmarks import handwritten_torch
+    from benchmarks.operators_torch import ours, tensors, trained
 
-    steps = {
-        "linear_attention": handwritten_torch.linear_attention_step,
-        "hla2": handwritten_torch.hla2_step,
+    given = tensors(name, n, grad=backward)
+    weights = torch.randn(given[2].shape)
+
+    def timed(kernel: Any) -> Callable[[], Any]:
+        return trained(kernel, given, weights) if backward else partial(kernel, *given)
+
+    calls = {who: timed(kernel) for who, kernel in others.items()}
+    trial = measure(calls, rounds=1) if len(calls) > 1 else {}
+    left = {
+        who for who, sample in trial.items() if sample.minimum > 2 * min(s.minimum for s in trial.values())
     }
-    for name, by_hand in steps.items():
-        for heads in (None, HEADS):
-            prefix = tensors(name, 4, heads)
-            token = [t[..., 0, :].contiguous() for t in tensors(name, 1, heads)]
-            operator = ours(name, "recurrent")
-            _, state = operator.prefill(*prefix)
-            old = state.tensors[0] if name == "linear_attention" else state.tensors[:2]
-            found = measure(
-                {"ours": partial(operator.step, state, *token), "hand": partial(by_hand, old, *token)},
-                rounds=9 if quick else 51,
-                calls=200,
-            )
-            what = f"{name}, one token, heads: {heads or 1}, d=e={WIDTH}, float32"
-            against = "the same update by hand"
-            yield compared("torch", what, "us", found["ours"], found["hand"], bound=1.2, against=against)
+    slow |= left
+    field = {"ours": timed(ours(name, "chunkwise"))} | {w: c for w, c in calls.items() if w not in left}
+    found = measure(field, rounds=rounds, calls=max(1, 4096 // n))
+    mine = found.pop("ours")
+    best = min(found, key=lambda who: found[who].median)
+    title = f"{name}, {'forward + backward' if backward else 'forward'}, n={n}, {SHAPE}"
+    yield compared(group, title, "ms", mine, found.pop(best), bound=1.05, against=best)
+    for who, sample in found.items():
+        yield compared(group, title, "ms", mine, sample, bound=None, against=who)
+    for who in sorted(left):
+        once = Sample((mine.median,))
+        yield compared(group, title, "ms", once, trial[who], bound=None, against=f"{who}, one call")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results
+from benchmarks.__main__ import GROUPS, PAGES, chosen
 from benchmarks.figure import alone, compared
 from benchmarks.timing import Sample, fastest, measure
 
@@ -81,20 +82,30 @@ def test_saved_results_name_the_machine_and_every_figure(tmp_path: Path) -> None
 
 def test_the_table_of_a_page_is_replaced(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    begin, end = results.BEGIN.format("numpy"), results.END.format("numpy")
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     figures = [
         alone("source", "quick one", "ms", Sample((0.01,)), bound=100),
         alone("source", "slow one", "ms", Sample((0.02,)), bound=100),
         alone("import", "import", "ms", Sample((0.03,)), bound=250),
     ]
-    results.update_page(page, figures)
+    results.update_page(page, "numpy", figures)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "slow one" in text and "quick one" not in text and "| import |" in text
-    results.update_page(page, figures)
+    results.update_page(page, "numpy", figures)
     assert page.read_text() == text
+    with pytest.raises(ValueError, match="no place for the figures of torch"):
+        results.update_page(page, "torch", figures)
 
 
-def test_the_readme_has_a_place_for_the_figures() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_readme_has_a_place_for_the_figures(page: str) -> None:
     text = (Path(results.__file__).parents[1] / "README.md").read_text()
-    assert text.count(results.BEGIN) == text.count(results.END) == 1
+    assert text.count(results.BEGIN.format(page)) == text.count(results.END.format(page)) == 1
+
+
+def test_groups_are_chosen_by_name_or_page() -> None:
+    assert chosen(None) == list(GROUPS)
+    assert chosen(["torch"]) == list(PAGES["torch"])
+    assert chosen(["torch-step", "step"]) == ["step", "torch-step"]
