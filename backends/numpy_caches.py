@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.python_sequence import SequenceWriter
 from tensorc.backends.python_signature import HeadWriter
 from tensorc.backends.python_steps import StepPrinter
-from tensorc.backends.python_stream import StreamPrinter
 from tensorc.backends.python_token import TokenWriter
+from tensorc.backends.python_windows import WindowPrinter
 from tensorc.ir import Extent
 from tensorc.plan import Loop, State, Stream
 
 
-class NumpyPrinter(StreamPrinter, StepPrinter):
+class NumpyPrinter(WindowPrinter, StepPrinter):
     """Prints every kind of step for NumPy."""
 
     rings = True
@@ -39,7 +40,7 @@ class CacheWriter(HeadWriter):
 
     def cache_dtype(self, state: State) -> str:
         """The dtype of a cache: that of the input where it is kept as given."""
-        name = state.name.strip("%").removesuffix("_cache_given")
+        name = re.sub(r"_cache_given\d*$", "", state.name.strip("%"))
         kept = state.given and name in self.plan.inputs
         return f"{self.names.tensor(name)}.dtype" if kept else "compute"
 

@@ -110,6 +110,9 @@ class NumPy:
     def triangle(self, size: str, strict: bool) -> str:
         return f"np.tri({size}, {'k=-1, ' if strict else ''}dtype=compute)"
 
+    def band(self, size: str, width: str) -> str:
+        return f"np.tri({size}, k={width} - 1, dtype=compute).T"
+
     def broadcast(self, text: str, shape: str, dtype: str) -> str:
         return f"np.array(np.broadcast_to({text}, {shape}), {dtype})"
 

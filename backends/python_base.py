@@ -10,7 +10,7 @@ from tensorc.backends.python_expr import ExprPrinter, align
 from tensorc.backends.python_layout import bare
 from tensorc.backends.python_library import Library
 from tensorc.backends.python_names import Names
-from tensorc.ir import Extent
+from tensorc.ir import Expr, Extent
 from tensorc.plan import COLUMN, ROW, Keep, Plan, Ref, State, Step, Symmetric, Update
 
 LONGEST_NAME = 16
@@ -89,6 +89,18 @@ class BasePrinter:
         if extent.coefficient != 1 or not parts:
             parts.insert(0, str(extent.coefficient))
         return parts[0] if len(parts) == 1 else f"({' * '.join(parts)})"
+
+    def integer(self, expr: Expr) -> str:
+        """An integer expression of sizes and positions, as Python's integers."""
+        raise NotImplementedError
+
+    def windows(self) -> list[str]:
+        """Statements before a loop with windows."""
+        raise NotImplementedError
+
+    def bands(self) -> list[str]:
+        """Statements at the start of a chunk of such a loop."""
+        raise NotImplementedError
 
     def _name(self, value: str, given: bool) -> str:
         made = self.made[value]

@@ -80,6 +80,9 @@ class Library(Protocol):
     def triangle(self, size: str, strict: bool) -> str:
         """1 where the column is not after the row (strictly before it), else 0."""
 
+    def band(self, size: str, width: str) -> str:
+        """1 where the row is less than the width after the column, else 0."""
+
     def broadcast(self, text: str, shape: str, dtype: str) -> str:
         """A copy of the whole shape in a dtype."""
 

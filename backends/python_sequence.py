@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tensorc.backends.python_base import EVERY
 from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.python_signature import HeadWriter
-from tensorc.plan import ROW, Keep, Loop, State, Step
+from tensorc.plan import ROW, Keep, Loop, Slide, State, Step
 
 
 class SequenceWriter(HeadWriter):
@@ -85,11 +85,16 @@ class SequenceWriter(HeadWriter):
         time = printer.size(self.plan.time)
         if loop.setup:
             self.line("known = None")
+        windows = any(isinstance(s, Slide) for s in loop.body)
+        for text in printer.windows() if windows else ():
+            self.line(text)
         span = f"range(0, {time}, chunk)"
         self.line(f"for start in {f'reversed({span})' if loop.reverse else span}:")
         printer.depth = 2
         printer.line(f"stop = min(start + chunk, {time})")
         self._chunk(loop)
+        for text in printer.bands() if windows else ():
+            printer.line(text)
         at = len(self.lines)
         if loop.setup:
             printer.line("if length != known:")

@@ -33,6 +33,7 @@ from tensorc.plan import (
     Ref,
     Region,
     Select,
+    Slide,
     Step,
     Stream,
     Tail,
@@ -49,7 +50,9 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
         is not, nor is an output."""
         self.running = set()
         for step in steps:
-            repeat = 2 if isinstance(step, Recur | Stream) else 1  # values of outside live through every turn
+            repeat = (
+                2 if isinstance(step, Recur | Stream | Slide) else 1
+            )  # values of outside live through every turn
             for ref in self.reads(step) * repeat:
                 self.uses[ref.value] = self.uses.get(ref.value, 0) + 1
         made = {ref.value for step in steps for ref in self.makes(step)}
@@ -328,7 +331,7 @@ def given_values(steps: Iterable[Step]) -> frozenset[str]:
             found |= compared(step.expr)
         elif isinstance(step, Fold | Normalise):
             found |= compared(step.body).union(*(compared(c) for c in step.domain))
-        elif isinstance(step, Recur | Stream):
+        elif isinstance(step, Recur | Stream | Slide):
             found |= given_values(step.steps)
         elif isinstance(step, Region):
             found |= frozenset().union(*(compared(c) for c in step.domain))

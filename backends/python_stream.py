@@ -10,6 +10,8 @@ from tensorc.backends.python_layout import tuple_text
 from tensorc.ir import Add, Call, Const, Expr, Extent, Mul, Neg, Read, Size, walk
 from tensorc.plan import (
     CACHED,
+    FAR,
+    NEAR,
     PAST,
     ROW,
     Accumulate,
@@ -102,6 +104,14 @@ class StreamPrinter(BasePrinter):
         streams = len(self.plan.loops) == 1 and not self.plan.loops[0].reverse
         return "position + " if streams else ""
 
+    @property
+    def passed(self) -> str:
+        """How many tokens the loop has gone through before the chunk."""
+        if self.reverse:
+            assert self.plan.time is not None
+            return f"{self.size(self.plan.time)} - stop"
+        return f"{self.offset}start"
+
     def integer(self, expr: Expr) -> str:
         """An integer expression of sizes and positions, as Python's integers."""
         match expr:
@@ -155,12 +165,12 @@ class StreamPrinter(BasePrinter):
             shape = tuple_text([*self.lead_of(inputs, None), *map(self._length, running.ref.axes)])
             self.line(f"{made.name} = {self.library.begin(shape, running.op)}")
         outer, depth = self.running, self.depth
-        self.spans = {}
+        before, self.spans = self.spans, {}
         for columns in step.columns:
             self._head(columns)
         self.skipping = self._common(step, depends)
         self.block(step.steps)
-        self.depth, self.running, self.spans = depth, outer, {}
+        self.depth, self.running, self.spans = depth, outer, before
         for running in step.running:
             self.made[running.ref.value].own = True
 
@@ -243,7 +253,7 @@ class StreamPrinter(BasePrinter):
             after = ", :" * (len(step.out.axes) - axis - 1)
             made = Made(self.names.value(step.out.value, f"{label}_b"), source.inputs, False, label)
             gone = ""
-            if self.ring is not None and step.label.startswith(CACHED):
+            if self.ring is not None and step.label.startswith((CACHED, NEAR, FAR)):
                 gone = " - gone"  # the first token of which the ring has the row
             self.line(f"{made.name} = {name}[..., {left}{gone}:{right}{gone}{after}]")
         elif step.label.startswith((CACHED, PAST)):
@@ -272,7 +282,12 @@ class StreamPrinter(BasePrinter):
             made = Made(state.name, state.inputs, False, state.label)
             after = ", :" * len(features)
             offset = self.offset if self.ring is None else "held + "
-            self.line(f"{state.name}[..., {offset}start:{offset}stop{after}] = {rows}")
+            span = f"{offset}start:{offset}stop"
+            if self.reverse:  # in the order in which the loop goes through them
+                assert self.plan.time is not None
+                time = self.size(self.plan.time)
+                span = f"{time} - stop:{time} - start"
+            self.line(f"{state.name}[..., {span}{after}] = {rows}")
         self.made[step.out.value] = made
 
     def _region(self, step: Region) -> None:

@@ -19,12 +19,12 @@ class TilePrinter(BasePrinter):
         name = {"left": "since_start", "right": "until_end", "through": "through"}.get(step.part, "decay")
         made = self._named(step.out, name if refs else "mask", refs, None, own=bool(refs))
         size = self._length(step.rows)
+        pair = Ref("", (step.rows, step.columns))
         if not step.gates:
-            text = self.library.triangle(size, step.strict)
-            self.line(
-                f"{made.name} = {align(text, Ref('', (step.rows, step.columns)), step.out.axes, False)}"
-            )
-            return
+            parts.append(align(self.library.triangle(size, step.strict), pair, step.out.axes, False))
+        if step.within is not None:
+            band = self.library.band(size, self.integer(step.within))
+            parts.append(align(band, pair, step.out.axes, False))
         self.line(f"{made.name} = {' * '.join(parts)}")
 
     def _mask(self, step: Tile, features: list[str]) -> str:

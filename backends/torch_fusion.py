@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tensorc.ir import Add, Index, Read
-from tensorc.plan import Contract, Map, Plan, Recur, Ref, Step, Tile, Update, Why
+from tensorc.plan import Contract, Map, Plan, Recur, Ref, Slide, Step, Tile, Update, Why
 from tensorc.plan_io import plan_steps, step_inputs, step_outputs
 
 
@@ -134,7 +134,7 @@ def matrix_axes(step: Contract) -> tuple[bool, list[str], str, str, str] | None:
 def masks_of(plan: Plan) -> dict[str, Tile]:
     """The masks that are only ever multiplied with something whose last axes are theirs."""
     steps = _flat(plan_steps(plan))
-    tiles = {s.out.value: s for s in steps if isinstance(s, Tile) and not s.gates}
+    tiles = {s.out.value: s for s in steps if isinstance(s, Tile) and not s.gates and s.within is None}
     for step in steps:
         for ref in step_inputs(step):
             tile = tiles.get(ref.value)
@@ -146,7 +146,11 @@ def masks_of(plan: Plan) -> dict[str, Tile]:
 
 
 def _flat(steps: Iterable[Step]) -> list[Step]:
-    return [inner for step in steps for inner in (_flat(step.steps) if isinstance(step, Recur) else [step])]
+    return [
+        inner
+        for step in steps
+        for inner in (_flat(step.steps) if isinstance(step, Recur | Slide) else [step])
+    ]
 
 
 def _cuts(step: Step, tile: Tile) -> bool:

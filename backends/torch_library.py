@@ -119,6 +119,9 @@ class Torch:
     def triangle(self, size: str, strict: bool) -> str:
         return f"torch.ones({size}, {size}, dtype=compute, device=device).tril({-1 if strict else ''})"
 
+    def band(self, size: str, width: str) -> str:
+        return f"torch.ones({size}, {size}, dtype=compute, device=device).triu(1 - ({width}))"
+
     def broadcast(self, text: str, shape: str, dtype: str) -> str:
         return f"_whole({text}, {shape}, {dtype})"
 

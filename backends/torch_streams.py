@@ -6,11 +6,11 @@ from __future__ import annotations
 from tensorc.backends.numpy_caches import CacheWriter
 from tensorc.backends.python_expr import align
 from tensorc.backends.python_layout import tuple_text
-from tensorc.backends.python_stream import StreamPrinter
+from tensorc.backends.python_windows import WindowPrinter
 from tensorc.plan import ROW, Accumulate, Append, Loop, Ref, State, Weigh
 
 
-class TorchStreams(StreamPrinter):
+class TorchStreams(WindowPrinter):
     """Prints `Stream` steps and what stands in them."""
 
     rings = True

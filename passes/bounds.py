@@ -55,8 +55,8 @@ def limits(condition: Cond, row: str, column: str) -> tuple[Limit, ...] | None:
     op = condition.op if sign == 1 else MIRRORED[condition.op]
     # column + sign · (slope · row + offset)  (op)  0
     slope, offset = -sign * slope, _scaled(offset, -sign)
-    upper = {"<=": offset, "<": _sum(offset, Const(-1)), "==": offset}.get(op)
-    lower = {">=": offset, ">": _sum(offset, Const(1)), "==": offset}.get(op)
+    upper = {"<=": offset, "<": add(offset, Const(-1)), "==": offset}.get(op)
+    lower = {">=": offset, ">": add(offset, Const(1)), "==": offset}.get(op)
     found_limits = [Limit(False, slope, upper)] if upper is not None else []
     return (*found_limits, *([Limit(True, slope, lower)] if lower is not None else []))
 
@@ -86,7 +86,7 @@ def _range(condition: Cond, row: str, column: str) -> Range:
         if limit.lower:
             low = limit.at(row, True)
         else:
-            high = _sum(limit.at(row, True), Const(1))
+            high = add(limit.at(row, True), Const(1))
     return Range(low, high)
 
 
@@ -157,6 +157,16 @@ def implied(condition: Cond, row: str, column: str, past: bool) -> bool:
     )
 
 
+def farthest(condition: Cond, one: str, other: str) -> tuple[str, str, Expr] | None:
+    """(late, early, how far apart they are at most) of a condition that limits one side of a token alone, by
+    numbers and sizes: i - w < j says that i is at most w - 1 after j."""
+    found = limits(condition, one, other)
+    if found is None or len(found) != 1 or found[0].slope != 1:
+        return None
+    (limit,) = found
+    return (one, other, _scaled(limit.offset, -1)) if limit.lower else (other, one, limit.offset)
+
+
 def reach(conditions: Iterable[Cond], row: str, column: str) -> Expr | None:
     """How many tokens before a row its columns go at most, a number of sizes; None if there is no limit.
 
@@ -171,9 +181,19 @@ def reach(conditions: Iterable[Cond], row: str, column: str) -> Expr | None:
                 return inner
         for limit in limits(condition, row, column) or ():
             if limit.lower and limit.slope == 1:
-                back = _scaled(limit.offset, -1)
-                return back if _at_least(back, 0) else _extreme("maximum", [Const(0), back])
+                return _not_negative(_scaled(limit.offset, -1))
     return None
+
+
+def kept_rows(width: Expr) -> Expr:
+    """How many tokens before a row a window of this width has."""
+    return _not_negative(add(width, Const(-1)))
+
+
+def _not_negative(number: Expr) -> Expr:
+    found = number if _at_least(number, 0) else _extreme("maximum", [Const(0), number])
+    assert found is not None
+    return found
 
 
 def _at_least(offset: Expr, least: int) -> bool:
@@ -199,7 +219,7 @@ def _linear(expr: Expr, row: str, column: str) -> tuple[int, int, Expr] | None:
                 part = _linear(term, row, column)
                 if part is None:
                     return None
-                total = total[0] + part[0], total[1] + part[1], _sum(total[2], part[2])
+                total = total[0] + part[0], total[1] + part[1], add(total[2], part[2])
             return total
         case Mul(factors=(Const(value=int(scale)), other)) | Mul(factors=(other, Const(value=int(scale)))):
             return _times(_linear(other, row, column), scale)
@@ -230,7 +250,7 @@ def _scaled(expr: Expr, scale: int) -> Expr:
     return expr if scale == 1 else Neg(expr) if scale == -1 else Mul((Const(scale), expr))
 
 
-def _sum(left: Expr, right: Expr) -> Expr:
+def add(left: Expr, right: Expr) -> Expr:
     """A sum with its numbers added up, at the end."""
     terms = [t for e in (left, right) for t in (e.terms if isinstance(e, Add) else (e,))]
     number = sum(int(t.value) for t in terms if isinstance(t, Const))

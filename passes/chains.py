@@ -41,6 +41,14 @@ class LinearTerm:
     term: Term
     scans: tuple[Scan, ...]
 
+    @property
+    def indices(self) -> frozenset[str]:
+        """The indices that its factors and scans have."""
+        return frozenset().union(
+            *(free_indices(f) for f in self.term.factors),
+            *({s.read, s.write} | s.features for s in self.scans),
+        )
+
 
 def linear_terms(
     term: Term, outputs: frozenset[str], time: Extent, log: Log, span: Span | None
@@ -133,12 +141,16 @@ def _equal(term: Term, names: dict[str, str]) -> Term | None:
         elif isinstance(relation, Order):
             if relation.strict:
                 return None
-            factors += [d.gate.at(relation.late) for d in relation.decays if d.with_early and d.with_late]
+            factors += relation.diagonal()
         elif isinstance(relation, Dense):
             factors += relation.diagonal()
         else:
             raise NoScan(*relation.why_not())
-    return merge(replace(term, relations=tuple(kept), factors=tuple(factors)))
+    scales = [f for f in factors if not free_indices(f)]  # whether a window holds its own token
+    factors = [f for f in factors if free_indices(f)]
+    return merge(
+        replace(term, scale=times(term.scale, *scales), relations=tuple(kept), factors=tuple(factors))
+    )
 
 
 Did: TypeAlias = Callable[[str, str], None]
@@ -155,6 +167,8 @@ def _normalise(term: Term, outputs: frozenset[str], did: Did) -> list[Term | Non
         if not isinstance(other, Order):
             return _with_order(term, other, graph)
     for relation in sorted(_orders(term), key=lambda r: (r.early, r.late)):
+        if relation.within is not None:  # it says more than any path
+            continue
         graph.remove_edge(relation.early, relation.late)
         if nx.has_path(graph, relation.early, relation.late):
             path = _longest_path(graph, relation.early, relation.late)
@@ -202,9 +216,9 @@ def _text(relation: Order) -> str:
 def _implied(term: Term, relation: Dense, graph: nx.DiGraph, did: Did) -> list[Term | None]:
     """A decay without an order of its own: the other relations imply one, or it is split into both."""
     decay = relation.decay
-    rest = tuple(r for r in term.relations if r is not relation)
     if decay is None:
-        raise NoScan(*relation.why_not())
+        return _with_order(term, relation, graph)
+    rest = tuple(r for r in term.relations if r is not relation)
     early, late = decay.early, decay.late
     known = {early, late} <= set(graph)
     for first, last in ((early, late), (late, early)) if known else ():
@@ -267,7 +281,6 @@ def _orient(term: Term, outputs: frozenset[str], time: Extent) -> tuple[LinearTe
         for read, write in nx.bfs_edges(graph, _root(term, part, outputs)):
             order: Order = graph.edges[read, write]["order"]
             oriented = order.scan(read)
-            assert oriented is not None
             if oriented.diagonal is not None:
                 rest = tuple(r for r in term.relations if r is not order)
                 more.append(

@@ -19,7 +19,8 @@ from tensorc.passes.solve import NotAffine, Row, System, cycles, system
 from tensorc.passes.stage_graph import GraphNode, Memory, Stage, Value
 from tensorc.passes.streaming import BlockFolds, Folds
 from tensorc.passes.terms import ONE, times
-from tensorc.plan import COLUMN, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Update, Why
+from tensorc.passes.windows import ChunkWindows
+from tensorc.plan import COLUMN, NEAR, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Update, Why
 
 ELEMENTWISE = 8  # an elementwise operation costs about this many multiply-adds of a matrix product
 
@@ -36,7 +37,7 @@ class _Pairs:
     under: dict[str, str]
 
 
-class Chunkwise(PairPolynomials):
+class Chunkwise(ChunkWindows, PairPolynomials):
     """Realises the stage graph chunk by chunk."""
 
     form = "chunkwise"
@@ -125,10 +126,7 @@ class Chunkwise(PairPolynomials):
         """What a strict read finds that no unknown has a part in: earlier chunks, and known writes."""
         node = pairs.read
         out = self._labels(node.out.axes)
-        left = self.emitter.tile("left", True, self._gates_of(pairs), why)
-        items = [self.ref(r) for r in node.items]
-        before = [Ref(node.state.value, node.state.axes), *items, *([left] if left is not None else [])]
-        parts = [before]
+        parts = self.earlier(node, pairs.memory, self._gates_of(pairs), why)
         if constant != Const(0):
             parts.append(self._within(pairs, constant, why))
         return [
@@ -137,7 +135,7 @@ class Chunkwise(PairPolynomials):
 
     def _within(self, pairs: _Pairs, scale: Expr, why: Why) -> list[Ref]:
         """The factors of pairs of one chunk, with what the written value has beside the unknown."""
-        fine = self.emitter.tile("fine", True, self._gates_of(pairs), why)
+        fine = self.emitter.tile("fine", True, self._gates_of(pairs), why, pairs.memory.within)
         assert fine is not None
         factors = [*self.pairs(pairs.read, pairs.own.value), fine]
         if scale != ONE:
@@ -171,24 +169,39 @@ class Chunkwise(PairPolynomials):
         names = dict(zip(memory.axes, node.state.axes, strict=True))
         gates = self.gates(memory, node.reading.inclusive)
         relabelled = [replace(g, gate=g.gate.relabel(names)) for g in gates]
-        state = Ref(node.state.value, node.state.axes)
         parts: list[Expr] = []
         for block in node.reading.split():
             text = "from the state" if block.earlier else "within the chunk"
-            tile = self.emitter.tile(block.tile, node.reading.strict, relabelled, rule(node.why, text))
-            factors = [state, *items] if block.earlier else [*pairs]
-            factors += [tile] if tile is not None else []
-            if not block.earlier and self._carried(items, factors, relabelled, out, node):
-                return self._scan(node, memory, items, gates, names, out)
-            kept = [a for a in out if a in _all(factors)]
-            parts.append(_read(self.emitter.product(factors, kept, rule(node.why, text))))
+            why = rule(node.why, text)
+            if block.earlier:
+                terms = self.earlier(node, memory, relabelled, why)
+            else:
+                tile = self.emitter.tile(block.tile, node.reading.strict, relabelled, why, memory.within)
+                assert tile is not None
+                if self._carried(items, [*pairs, tile], relabelled, out, node):
+                    return self._scan(node, memory, items, gates, names, out)
+                terms = [[*pairs, tile]]
+            for factors in terms:
+                kept = [a for a in out if a in _all(factors)]
+                parts.append(_read(self.emitter.product(factors, kept, why)))
         return self.emitter.pointwise(Add(tuple(parts)), out, rule(node.why, "sum of both"))
+
+    def earlier(self, node: Stage, memory: Memory, gates: list[GateUse], why: Why) -> list[list[Ref]]:
+        """What a stage reads of the tokens before the chunk: the factors of each term."""
+        left = self.emitter.tile("left", node.reading.strict, gates, why)
+        own = [self.ref(r) for r in node.items] + ([left] if left is not None else [])
+        if memory.within is None:
+            return [[Ref(node.state.value, node.state.axes), *own]]
+        why = rule(why, "window: the band before the whole chunks")
+        label = self.columns(NEAR, memory.within)
+        pairs = self.pairs(node, column=label) + ([left] if left is not None else [])
+        total = self.whole_chunks(memory, why)[0]
+        names = dict(zip(memory.axes, node.state.axes, strict=True))
+        return [[total.relabel(names), *own], self.band(node, memory, pairs, label, why)]
 
     def from_state(self, node: Stage, gates: list[GateUse]) -> Ref:
         why = rule(node.why, "from the state")
-        left = self.emitter.tile("left", node.reading.strict, gates, why)
-        factors = [Ref(node.state.value, node.state.axes), *(self.ref(r) for r in node.items)]
-        factors += [left] if left is not None else []
+        (factors,) = self.earlier(node, self.graph.memories[node.state.value], gates, why)
         kept = [a for a in self._labels(node.out.axes) if a in _all(factors)]
         return self.emitter.product(factors, kept, why)
 
@@ -203,6 +216,8 @@ class Chunkwise(PairPolynomials):
         self, items: list[Ref], pairs: list[Ref], gates: list[GateUse], out: list[str], node: Stage
     ) -> bool:
         """Whether a scan of every token's state is cheaper than `pairs` of tokens."""
+        if self.graph.memories[node.state.value].within is not None:
+            return False  # a window has no state to scan
         if not items:
             return True
         features = {a for g in gates for a in g.gate.axes if a != ROW}

@@ -249,7 +249,9 @@ class Emitter:
 
         return max([CONSTANT, *(self._positions(c) for c in children(node))])
 
-    def tile(self, part: str, strict: bool, gates: Sequence[GateUse], why: Why) -> Ref | None:
+    def tile(
+        self, part: str, strict: bool, gates: Sequence[GateUse], why: Why, within: Expr | None = None
+    ) -> Ref | None:
         """A piece of a scan relation; None where it is 1 everywhere."""
         if part != "fine" and not gates:
             return None
@@ -257,7 +259,7 @@ class Emitter:
         for use in gates:
             features.update((a, None) for a in use.gate.axes if a != ROW)
         axes = {"fine": (ROW, COLUMN), "left": (ROW,), "right": (ROW,), "through": ()}[part] + tuple(features)
-        step = Tile(self.fresh(axes), part, strict, tuple(gates), why=why)
+        step = Tile(self.fresh(axes), part, strict, tuple(gates), within=within, why=why)
         return self.add(step, [g.gate for g in gates], SETUP)
 
 

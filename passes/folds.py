@@ -27,7 +27,6 @@ from tensorc.ir import (
     Node,
     Read,
     Reduce,
-    Size,
     Softmax,
     Where,
     conjuncts,
@@ -41,12 +40,14 @@ from tensorc.passes.chains import LinearTerm, NoScan, linear_terms
 from tensorc.passes.pairs import PairBuilder, instantiate
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stage_graph import Folded, Pair, Weights
-from tensorc.passes.terms import Map, Term, rename_term, scaled, times
+from tensorc.passes.terms import Map, Term, counted, rename_term, scaled, times
 from tensorc.plan import CACHED, Ref, Why
 
 
 class FoldBuilder(PairBuilder):
-    """Makes folds; their results are values of one token."""
+    """Makes folds; their results are values of one token. With `bands` a window is a fold, too."""
+
+    bands = False
 
     # -- sums of products ----------------------------------------------------------------------------------
 
@@ -79,10 +80,7 @@ class FoldBuilder(PairBuilder):
         factors = [self.lifted(f, tokens, why) for f in (*term.factors, *decays)]
         columns = [b for b in term.bound if b.name in tokens and b.name != row]
         used = frozenset().union(*(free_indices(f) for f in (*factors, *conditions)), (row,))
-        scale = term.scale
-        for bind in term.bound:
-            if bind.name not in used:
-                scale = times(scale, *(Size(n) for n in bind.extent.names), Const(bind.extent.coefficient))
+        scale = counted(term.scale, term.bound, used)
         columns = [b for b in columns if b.name in used]
         out = frozenset(n for n in kept if n in used) - {row}
         ref = self.fold("sum", row, columns, tuple(factors), tuple(conditions), out, why)
@@ -130,6 +128,8 @@ class FoldBuilder(PairBuilder):
         others = {n for r in relations for n in r.pair} - {token}
         if any(self.is_pair(f, tokens) for f in mine) or len(others) > 1:
             return None
+        if self.bands and any(r.width is not None for r in relations):
+            return None
         rest = [f for f in term.factors if f not in mine]
         features = {b.name for b in term.bound} - tokens
         outside = frozenset().union(kept, *(free_indices(f) for f in rest))
@@ -145,13 +145,14 @@ class FoldBuilder(PairBuilder):
             return None
         sums: list[Expr] = []
         for one in linear:
+            scale = counted(one.term.scale, one.term.bound, one.indices)
             ref = self.stages.term(one, frozenset(others) | shared, tokens, why)
             if ref is None:
-                sums.append(one.term.scale)
+                sums.append(scale)
                 continue
             (there,) = others or {TOKEN}
             axes = tuple(Index(there if a == TOKEN else a) for a in ref.axes)
-            sums.append(times(one.term.scale, Read(self.stages.alias(ref), axes)))
+            sums.append(times(scale, Read(self.stages.alias(ref), axes)))
         from tensorc.ir import Add
 
         total: Expr = Const(0) if not sums else sums[0] if len(sums) == 1 else Add(tuple(sums))

@@ -75,11 +75,13 @@ def guard_pairs(term: Term) -> Term:
         if isinstance(relation, Order):
             orders.add_edge(relation.early, relation.late, strict=relation.strict)
     masks = [r for r in term.relations if isinstance(r, Dense) and r.condition is not None]
+    windows = [r for r in term.relations if isinstance(r, Order) and r.within is not None]
     used: set[frozenset[str]] = set()
     factors = []
     for factor in (*term.factors, *(r.factor for r in term.relations if isinstance(r, Dense) and r.factor)):
         free = free_indices(factor)
         conditions = [c for m in masks if m.pair <= free for c in m.dense()[0]]
+        conditions += [c for m in windows if m.pair <= free for c in m.dense()[0][1:]]
         for early, late, strict in _implied(orders, free):
             conditions.append(Compare("<" if strict else "<=", Index(early), Index(late)))
             used.add(frozenset((early, late)))

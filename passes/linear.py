@@ -18,7 +18,6 @@ from tensorc.ir import (
     Program,
     Read,
     Reduce,
-    Size,
     Softmax,
     free_indices,
     walk,
@@ -35,7 +34,7 @@ from tensorc.passes.recursion import recursion
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stage_graph import Graph, Tensor
 from tensorc.passes.stages import StageBuilder
-from tensorc.passes.terms import Definition, Map, Sum, Term, extents_of, rename_term, scaled, times
+from tensorc.passes.terms import Definition, Map, Sum, Term, counted, extents_of, rename_term, scaled
 from tensorc.plan import Ref, Why, span_line
 from tensorc.printing import print_expr
 
@@ -64,10 +63,13 @@ def definitions(program: Program, time: Extent | None, expand: bool, log: Log) -
     return normaliser.definitions
 
 
-def stage_graph(program: Program, time: Extent, sizes: Mapping[str, int], log: Log) -> Graph:
-    """The stage graph of a program; `NotLinear` if some relation cannot scan."""
+def stage_graph(
+    program: Program, time: Extent, sizes: Mapping[str, int], log: Log, bands: bool = False
+) -> Graph:
+    """The stage graph of a program; `NotLinear` if some relation cannot scan. With `bands` a window is a
+    band of pairs, gone through column by column, instead of a sum that is kept: cheaper for narrow ones."""
     program = as_decays(program, time, log)
-    builder = _GraphBuilder(program, time, sizes, log)
+    builder = _GraphBuilder(program, time, sizes, log, bands)
     for group in dependency_order(program):
         if is_recursive(group):
             found = recursion(group)
@@ -81,11 +83,14 @@ def stage_graph(program: Program, time: Extent, sizes: Mapping[str, int], log: L
 
 
 class _GraphBuilder:
-    def __init__(self, program: Program, time: Extent, sizes: Mapping[str, int], log: Log) -> None:
-        self.program, self.time, self.log = program, time, log
+    def __init__(
+        self, program: Program, time: Extent, sizes: Mapping[str, int], log: Log, bands: bool
+    ) -> None:
+        self.program, self.time, self.log, self.bands = program, time, log, bands
         self.stages = StageBuilder(sizes, time, log)
         self.columns = column_extents(program, time)
         self.folds = FoldBuilder(self.stages, time, log, self.columns)
+        self.folds.bands = bands
         self.axes: dict[str, tuple[Extent, ...]] = {}
         self.unknowns: dict[str, str] = {}
         for declaration in program.inputs:
@@ -210,6 +215,11 @@ class _GraphBuilder:
         """The term as scans; None if it must go through the pairs of its tokens."""
         if self.folds.needed(term, outputs):
             return None
+        if self.bands and len(self.folds.own_tokens(term, outputs)) > 1:
+            if any(r.width is not None for r in term.relations):
+                what = "is a band of pairs: at these sizes that costs less than sums of whole chunks"
+                self.log.did("window", f"{definition.target} {what}", definition.span)
+                return None
         try:
             return linear_terms(term, outputs, self.time, self.log, definition.span)
         except NoScan as problem:
@@ -241,14 +251,8 @@ class _GraphBuilder:
         names = self.stages.labels(binds, "")
         tokens = frozenset(names[i] for i, extent in binds.items() if extent == self.time)
         renamed = LinearTerm(rename_term(linear.term, names), tuple(s.rename(names) for s in linear.scans))
-        used = frozenset().union(
-            *(free_indices(f) for f in renamed.term.factors),
-            *({s.read, s.write} | s.features for s in renamed.scans),
-        )
-        scale = linear.term.scale
-        for bind in renamed.term.bound:
-            if bind.name not in used:
-                scale = times(scale, *(Size(n) for n in bind.extent.names), Const(bind.extent.coefficient))
+        used = renamed.indices
+        scale = counted(linear.term.scale, renamed.term.bound, used)
         kept = frozenset(names[b.name] for b in left)
         ref = self.stages.term(renamed, kept, tokens, why)
         if ref is None:

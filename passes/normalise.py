@@ -51,6 +51,7 @@ from tensorc.passes.relation import Gate
 from tensorc.passes.relation_dense import Dense
 from tensorc.passes.relation_order import Order
 from tensorc.passes.relation_segment import as_segment
+from tensorc.passes.relation_window import as_window
 from tensorc.passes.terms import (
     Definition,
     Map,
@@ -376,7 +377,9 @@ class Normaliser:
             return [Term(relations=(segment,))]
         from tensorc.printing import print_cond
 
-        return [Term(relations=(Dense(pair[0], pair[1], condition, text=print_cond(condition)),))]
+        text = print_cond(condition)
+        dense = as_window(condition, text) or Dense(pair[0], pair[1], condition, text=text)
+        return [Term(relations=(dense,))]
 
     def _is_decay(self, expr: Node) -> bool:
         return isinstance(expr, Reduce | Call) and has_reduction(expr) and self._range(expr) is not None

@@ -11,27 +11,29 @@ from itertools import count
 from typing import TypeAlias
 
 from tensorc.ir import Add, Const, Extent, Index, Mul
-from tensorc.passes.realise import Realiser
 from tensorc.passes.relation import TOKEN
-from tensorc.passes.stage_graph import Memory, Packed, Stage, Value
-from tensorc.plan import COLUMN, ROW, Ref, Symmetric
+from tensorc.passes.stage_graph import Packed, Stage, Value
+from tensorc.passes.windows import WindowReads
+from tensorc.plan import COLUMN, ROW, Ref, Symmetric, Why
 
 EVERY_ONE = Add((Const(1), Mul((Const(0), Index(TOKEN)))))  # the value 1 of every token
-Side: TypeAlias = tuple[Ref, str, Mapping[str, str]]  # a value of the graph, its token, its labels here
+Side: TypeAlias = tuple[
+    Ref, str | None, Mapping[str, str]
+]  # a value of the graph, its token, its labels here
 
 
-class PairFactors(Realiser):
+class PairFactors(WindowReads):
     """Takes the items and writes of stages as factors of two tokens of one chunk."""
 
-    def pairs(self, node: Stage, unknown: str = "") -> list[Ref]:
+    def pairs(self, node: Stage, unknown: str = "", column: str | None = COLUMN) -> list[Ref]:
         """What two tokens of one chunk are multiplied by, without factors that are 1, and without the
-        `unknown` of a system."""
+        `unknown` of a system; `column`: the label of other columns, or None for the token itself."""
         memory = self.graph.memories[node.state.value]
         inner = self.inner(node, memory)
-        sides: list[Side] = [(r, ROW, {}) for r in node.items]
-        sides += [(r, COLUMN, inner) for r in memory.writes if r.value != unknown]
+        sides: list[Side] = [(r, self.token, {}) for r in node.items]
+        sides += [(r, column, inner) for r in memory.writes if r.value != unknown]
         sides = [side for side in sides if not self._is_one(side[0])]
-        refs = [self.ref(ref, token).relabel(dict(names)) for ref, token, names in sides]
+        refs = [self._side(ref, token, node.why).relabel(dict(names)) for ref, token, names in sides]
         copies = self._copies(sides, refs, self._labels(node.out.axes))
         found: list[Ref] = []
         for side, ref in zip(sides, refs, strict=True):
@@ -39,29 +41,13 @@ class PairFactors(Realiser):
             found += [ref] if label is None else self._vectors(side, copies[label])
         return found
 
-    def inner(self, node: Stage, memory: Memory) -> dict[str, str]:
-        """Labels of the writes for this read: state axes as the reader names them, the rest apart."""
-        names = dict(zip(memory.axes, node.state.axes, strict=True))
-        taken = set(names.values()) | {a for r in node.items for a in r.axes}
-        result = dict(names)
-        for axis in (a for r in memory.writes for a in r.axes if a != TOKEN):
-            if axis not in result:
-                label = axis
-                while label in taken:
-                    label += "'"
-                taken.add(label)
-                self._label(label, self.graph.extents[axis])
-                result[axis] = label
-        return result
-
-    def _label(self, label: str, extent: Extent) -> None:
-        """Make a label known to this loop and to the plan."""
-        self.graph.extents.setdefault(label, extent)
-        self.emitter.sizes[label] = extent.value(self.sizes)
-
     def _is_one(self, ref: Ref) -> bool:
         node = self.nodes.get(ref.value)
         return isinstance(node, Value) and node.expr == EVERY_ONE
+
+    def _side(self, ref: Ref, token: str | None, why: Why) -> Ref:
+        """A value at the row, at a column of the chunk, or at one before it."""
+        return self.ref(ref, token) if token in (None, ROW, COLUMN) else self.at_columns(ref, token, why)
 
     # -- packed labels -----------------------------------------------------------------------------------
 
@@ -104,5 +90,5 @@ class PairFactors(Realiser):
         assert isinstance(node, Packed)
         own = dict(zip(node.out.axes, ref.axes, strict=True))
         axes = tuple("" if a == node.last else own[a] for a in node.factor.axes)
-        vector = self.ref(Ref(node.factor.value, axes), token).relabel(dict(names))
+        vector = self._side(Ref(node.factor.value, axes), token, node.why).relabel(dict(names))
         return [vector.relabel({"": copy}) for copy in copies]

@@ -94,7 +94,7 @@ class PairPolynomials(PairFactors):
             return None  # what another loop read of its state is a value here
         memory = self.graph.memories[stage.state.value]
         plain = not any(set(gate.axes) - {TOKEN} for gate, _ in memory.gates)
-        plain = plain and not memory.total and stage.reading.split() == SPLIT
+        plain = plain and not memory.total and memory.within is None and stage.reading.split() == SPLIT
         fits = set(stage.out.axes) == set(node.out.axes)
         return stage if plain and fits and not self.is_carried(stage) else None
 

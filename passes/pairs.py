@@ -29,7 +29,6 @@ from tensorc.ir import (
     Pow,
     Read,
     Reduce,
-    Size,
     Softmax,
     Where,
     free_indices,
@@ -44,7 +43,7 @@ from tensorc.passes.relation import TOKEN, Decayed, Gate, Relation
 from tensorc.passes.relation_dense import Dense
 from tensorc.passes.relation_order import Order
 from tensorc.passes.stage_graph import Graph, Pair
-from tensorc.passes.terms import Definition, Map, Term, scaled, times
+from tensorc.passes.terms import Definition, Map, Term, counted, scaled, times
 from tensorc.plan import Why
 
 if TYPE_CHECKING:
@@ -161,10 +160,7 @@ class PairBuilder:
         conditions, decays = self.relations(term.relations, why)
         factors = [self.lifted(f, tokens, why) for f in (*term.factors, *decays)]
         used = frozenset().union(*(free_indices(f) for f in factors)) if factors else frozenset[str]()
-        scale = term.scale
-        for bind in term.bound:
-            if bind.name not in used:
-                scale = times(scale, *(Size(n) for n in bind.extent.names), Const(bind.extent.coefficient))
+        scale = counted(term.scale, term.bound, used)
         summed = tuple(b for b in term.bound if b.name in used)
         body = times(*factors)
         whole: Expr = Reduce("sum", summed, (), body) if summed else body

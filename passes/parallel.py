@@ -37,7 +37,7 @@ from tensorc.passes.recursion import recursion
 from tensorc.passes.relation import TOKEN, Decayed, Relation, as_factor
 from tensorc.passes.relation_order import Order
 from tensorc.passes.terms import Map as MapDefinition
-from tensorc.passes.terms import Sum, Term, extents_of, rename_term, scaled, times
+from tensorc.passes.terms import Sum, Term, counted, extents_of, rename_term, scaled, times
 from tensorc.plan import HERE, Fill, GateUse, Load, Plan, Recur, Ref, Tile, Why, span_line
 
 
@@ -162,10 +162,7 @@ class Parallel:
         for relation in renamed.relations:
             items += self._relation(relation, why)
         present = {a for r in items for a in r.axes}
-        scale = renamed.scale
-        for bind in renamed.bound:
-            if bind.name not in present:
-                scale = times(scale, *(Size(n) for n in bind.extent.names), Const(bind.extent.coefficient))
+        scale = counted(renamed.scale, renamed.bound, present)
         if not items:
             return scale
         out = [names[b.name] for b in left if names[b.name] in present]
@@ -177,7 +174,8 @@ class Parallel:
     def _relation(self, relation: Relation, why: Why) -> list[Ref]:
         conditions, decays = relation.dense()
         if isinstance(relation, Order) and not decays:
-            return [self._tile("fine", relation.strict, (), relation.late, relation.early, why)]
+            strict, within = relation.strict, relation.within
+            return [self._tile("fine", strict, (), relation.late, relation.early, why, within)]
         if not decays:
             mask = as_factor(conditions)
             assert mask is not None
@@ -185,7 +183,7 @@ class Parallel:
         if not conditions:
             return [self._outside(d, why) for d in decays]
         strict = isinstance(conditions[0], Compare) and conditions[0].op == "<"
-        return self._decayed(decays, strict, why)
+        return self._decayed(decays, strict, relation.width, why)
 
     def _uses(self, decays: tuple[Decayed, ...], rows: str, why: Why) -> tuple[GateUse, ...]:
         uses = []
@@ -195,21 +193,32 @@ class Parallel:
         return tuple(uses)
 
     def _tile(
-        self, part: str, strict: bool, uses: tuple[GateUse, ...], rows: str, columns: str, why: Why
+        self,
+        part: str,
+        strict: bool,
+        uses: tuple[GateUse, ...],
+        rows: str,
+        columns: str,
+        why: Why,
+        within: Expr | None = None,
     ) -> Ref:
         features = dict.fromkeys(a for u in uses for a in u.gate.axes if a != rows)
-        step = Tile(self.emitter.fresh((rows, columns, *features)), part, strict, uses, rows, columns, why)
+        step = Tile(
+            self.emitter.fresh((rows, columns, *features)), part, strict, uses, rows, columns, within, why
+        )
         return self.emitter.add(step, [u.gate for u in uses])
 
-    def _decayed(self, decays: tuple[Decayed, ...], strict: bool, why: Why) -> list[Ref]:
+    def _decayed(self, decays: tuple[Decayed, ...], strict: bool, within: Expr | None, why: Why) -> list[Ref]:
         """An order times decays: one tile; gates of the early end are factors of their own."""
         rows, columns = decays[0].late, decays[0].early
         diagonal = not strict and not all(d.with_late for d in decays)
-        tile = self._tile("fine", strict or diagonal, self._uses(decays, rows, why), rows, columns, why)
+        uses = self._uses(decays, rows, why)
+        tile = self._tile("fine", strict or diagonal, uses, rows, columns, why, within)
         early: list[Expr] = [d.gate.at(columns) for d in decays if d.with_early]
         read: Expr = Read(tile.value, tuple(Index(a) for a in tile.axes))
         if diagonal:
             both: list[Expr] = [d.gate.at(rows) for d in decays if d.with_early and d.with_late]
+            both += [] if within is None else [Iverson(Compare("<", Const(0), within))]
             same = Iverson(Compare("==", Index(rows), Index(columns)))
             expr = Add((times(read, *early), times(same, *both)))
             return [self.emitter.pointwise(expr, None, why)]

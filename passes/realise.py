@@ -30,6 +30,7 @@ from tensorc.passes.stage_graph import (
 from tensorc.plan import (
     COLUMN,
     HERE,
+    NEAR,
     ROW,
     Delay,
     Keep,
@@ -73,6 +74,7 @@ class Realiser(ABC):
         self.here: set[str] = set()
         self.counter = [0]
         self.part = Pass()
+        self.windows: dict[str, Expr] = {}  # the widths of windows, by the labels of their columns
         self.reader: Folds | None = None
         self.later: list[tuple[str, bool]] = []
 
@@ -105,6 +107,7 @@ class Realiser(ABC):
             extents=sizes,
             chunk=self.chunk,
             ascending=tuple(sorted(self.graph.ascending)),
+            windows=tuple((a, width) for a, width in self.windows.items() if a.startswith(NEAR)),
             tensors=tuple((t.name, t.axes) for t in (*self.program.inputs, *self.program.outputs)),
         )
 
@@ -148,27 +151,32 @@ class Realiser(ABC):
         self.emitter = Emitter(self._read, sizes | {ROW: self.chunk, COLUMN: self.chunk}, self.counter)
         self.bound = {}
         self.part, self.later = part, []
-        self.folds.start()
+        self.start()
         for node in part.constants:
             self._make(node)
         shifts = [n for n in part.nodes if isinstance(n, Shift)]
-        for state in (*(m.name for m in part.memories), *(s.state.value for s in shifts)):
+        memories = [m for m in part.memories if m.within is None]  # of a window the writes are kept
+        for state in (*(m.name for m in memories), *(s.state.value for s in shifts)):
             self.emitter.provide(state, None, BODY)
         self.here = {n.out.value for n in part.nodes}
         for node in part.nodes:
             self._bound(node.out.value)
-        updates = [step for memory in part.memories for step in self.update(memory)]
+        updates = [step for memory in memories for step in self.update(memory)]
         updates += [self._tail(shift) for shift in shifts]
         for value, given in self.later:
             self.folds.cache(value, given)
         updates += self.folds.updates()
         keeps = self._keeps(part, k, stored)
         steps = self._live(keeps + updates)
-        states = tuple(State(m.name, m.axes, m.why) for m in part.memories)
+        states = tuple(State(m.name, m.axes, m.why) for m in memories)
         states += tuple(State(s.state.value, s.state.axes, s.why) for s in shifts)
         states += self.folds.states
         body = (*steps[BODY], *keeps, *updates) if part.nodes or part.memories or keeps else ()
         return Loop(bool(part.reverse), states, tuple(steps[CONSTANT]), tuple(steps[SETUP]), body)
+
+    def start(self) -> None:
+        """A new loop."""
+        self.folds.start()
 
     def _live(self, ends: list[Step]) -> dict[int, list[Step]]:
         """The steps that something needs: the ends of the loop, later loops, or the outputs."""

@@ -44,3 +44,8 @@ class Log:
         record = Refusal(rule, reason, change, None if span is None else span.line)
         if record not in self.refusals:
             self.refusals.append(record)
+
+    def add(self, other: Log) -> None:
+        """The records of another compilation of the same program."""
+        self.rewrites += [r for r in other.rewrites if r not in self.rewrites]
+        self.refusals += [r for r in other.refusals if r not in self.refusals]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from tensorc.ir import Add, Call, Expr, Index, Mul, Read
-from tensorc.passes.realise import Realiser, rule
+from tensorc.ir import Add, Call, Compare, Const, Expr, Index, Iverson, Mul, Read
+from tensorc.passes.bounds import kept_rows
+from tensorc.passes.pair_factors import PairFactors
+from tensorc.passes.realise import rule
 from tensorc.passes.stage_graph import Memory, Stage
 from tensorc.passes.streaming import Folds, TokenFolds
-from tensorc.plan import Ref, Step, Update
+from tensorc.passes.terms import times
+from tensorc.plan import PAST, Ref, Step, Update, Why
 
 
-class Recurrent(Realiser):
+class Recurrent(PairFactors):
     """Realises the stage graph for one token; the token axis is gone from every value."""
 
     form = "recurrent"
@@ -41,6 +44,8 @@ class Recurrent(Realiser):
         return self.emitter.pointwise(Add((decayed, _read(addend))), memory.axes, why)
 
     def stage(self, node: Stage, memory: Memory) -> Ref:
+        if memory.within is not None:
+            return self._windowed(node, memory, memory.within)
         names = dict(zip(memory.axes, node.state.axes, strict=True))
         items = [self.ref(r) for r in node.items]
         when, own = node.reading.step()
@@ -55,6 +60,32 @@ class Recurrent(Realiser):
         return self.emitter.product(
             [source, *items], self._labels(node.out.axes), rule(node.why, "read of the state")
         )
+
+    def _windowed(self, node: Stage, memory: Memory, width: Expr) -> Ref:
+        """Of a window: the rows of the ring, each with its decay, and the token's own write."""
+        names = dict(zip(memory.axes, node.state.axes, strict=True))
+        why = rule(node.why, "window: the rows of the last tokens")
+        label = self.columns(PAST, width)
+        when, own = node.reading.step()
+        after = range(len(memory.gates)) if when == "after" else own
+        factors = self.pairs(node, column=label)
+        decays = self.column_tile("right", label, self.column_gates(memory, label, why), why)
+        factors += [d.relabel(names) for d in decays]
+        gates = [self._gate(memory, k, names) for k in after]
+        factors += [self.emitter.pointwise(g, None, why) for g in gates]
+        if self.folds.reach() != kept_rows(width) or not any(label in r.axes for r in factors):
+            factors.append(self.in_window(label, memory, why))
+        out = self._labels(node.out.axes)
+        total = [self._product(factors, out, why)]
+        if when == "after":
+            mine = self._product(self.pairs(node, column=None), out, why)
+            inside = Iverson(Compare("<", Const(0), width))
+            total.append(mine if isinstance(width, Const) and width.value > 0 else times(inside, mine))
+        return self.emitter.pointwise(Add(tuple(total)), out, why)
+
+    def _product(self, factors: list[Ref], out: list[str], why: Why) -> Expr:
+        present = {a for r in factors for a in r.axes}
+        return _read(self.emitter.product(factors, [a for a in out if a in present], why))
 
     def update(self, memory: Memory) -> list[Step]:
         new = self.advanced(memory)

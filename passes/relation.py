@@ -102,6 +102,7 @@ class Scan:
     reverse: bool
     strict: bool
     gates: tuple[Read, ...] = ()
+    within: Expr | None = None  # tokens at least so far apart do not see each other
 
     @property
     def reading(self) -> Reading:
@@ -171,6 +172,11 @@ class Relation(ABC):
     @property
     def pair(self) -> frozenset[str]:
         return frozenset((self.early, self.late))
+
+    @property
+    def width(self) -> Expr | None:
+        """How far apart its tokens are less than; None if any distance will do."""
+        return None
 
     @property
     def features(self) -> frozenset[str]:

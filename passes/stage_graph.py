@@ -34,7 +34,8 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A state: what is written to it at each token, its gates, and the direction."""
+    """A state: what is written to it at each token, its gates, and the direction. `within`: a token sees the
+    writes less than so many tokens before it alone, so that what is kept is not the state but its writes."""
 
     name: str
     axes: tuple[str, ...]
@@ -42,6 +43,7 @@ class Memory:
     gates: tuple[tuple[Ref, bool], ...]
     reverse: bool
     total: bool = False
+    within: Expr | None = None
     why: Why = field(default=Why(), compare=False)
 
 

@@ -138,7 +138,10 @@ class StageBuilder(SymmetricBuilder):
             part = self._close(part)
         writes = part.items
         axes = self.axes(tree.state)
-        state = self._memory(writes, axes, self._gates(tree.scan), tree.scan.reverse)
+        scan = tree.scan
+        if scan.within is not None:
+            self._did("window", "whole chunks are summed: the cost does not grow with the width")
+        state = self._memory(writes, axes, self._gates(scan), scan.reverse, within=scan.within)
         opened = _Open(tree, state, [], [(self._width(tree.state), 0, tree.state | {tree.scan.read})])
         whole = tree.state <= tree.indices and tree.scan.read in tree.indices
         return opened if whole else self._onward(opened, tree.indices)

@@ -24,7 +24,7 @@ from tensorc.ir import (
     free_indices,
     substitute,
 )
-from tensorc.passes.bounds import column_range, implied, reach
+from tensorc.passes.bounds import column_range, implied, kept_rows, reach
 from tensorc.passes.emit import BODY, CONSTANT
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stage_graph import Folded, Shift, Stage, Weights
@@ -81,12 +81,12 @@ class Folds(Tiles):
     @property
     def states(self) -> tuple[State, ...]:
         """The caches of this loop; rings if no token reads further back than a number of tokens."""
-        reach = self._reach()
+        reach = self.reach()
         return tuple(replace(self.caches[key][0], reach=reach) for key in sorted(self.caches))
 
-    def _reach(self) -> Expr | None:
-        """How far back any fold of the loop reads; None without a limit."""
-        found: Expr | None = None
+    def reach(self) -> Expr | None:
+        """How far back any fold or window of the loop reads; None without a limit."""
+        limits = [kept_rows(m.within) for m in self.real.part.memories if m.within is not None]
         for node in self.real.part.nodes:
             if not isinstance(node, Folded) or node.lag is None:
                 continue
@@ -95,7 +95,10 @@ class Folds(Tiles):
                 limit = reach(domain, TOKEN, label)
                 if limit is None:
                     return None
-                found = limit if found in (None, limit) else Call("maximum", (found, limit))
+                limits.append(limit)
+        found = limits[0] if limits else None
+        for limit in limits[1:]:
+            found = limit if found == limit else Call("maximum", (found, limit))  # type: ignore[arg-type]
         return found
 
     def updates(self) -> list[Step]:
@@ -112,7 +115,7 @@ class Folds(Tiles):
             own = self._own(value)
             source = self.real.ref(own)
             why = Why(self.why.equation, "cache: the rows that later tokens read", self.why.line)
-            name = f"%{value.strip('$%')}_cache" + ("_given" if given else "")
+            name = self._cache_name(value, given)
             axes = (CACHED, *self._features(value))
             state = State(name, axes, why, True, given, self._sources(value))
             emitter.provide(name, None, BODY)
@@ -122,6 +125,18 @@ class Folds(Tiles):
             emitter.provide(out.value, Append(out, Ref(name, axes), rows, given, why), BODY)
             self.caches[value, given] = (state, out)
         return self.caches[value, given]
+
+    def before(self, value: str) -> Ref:
+        """A cache as it is before the tokens at hand: their own values may depend on what is read of it."""
+        name = self._cache_name(value, self.given)
+        axes = (CACHED, *self._features(value))
+        self.real.emitter.provide(name, None, BODY)
+        self.real.later.append((value, self.given))
+        return Ref(name, axes)
+
+    def _cache_name(self, value: str, given: bool) -> str:
+        """The state that caches a value: each loop has its own."""
+        return f"%{value.strip('$%')}_cache{'_given' if given else ''}{self.loop if self.loop > 1 else ''}"
 
     def _own(self, value: str) -> Ref:
         """A value under labels of its own axes."""
@@ -155,6 +170,8 @@ class Folds(Tiles):
             if here in self.real.inputs:
                 found[here] = None
                 continue
+            if here in self.real.kept and here not in self.real.here:
+                return tuple(self.real.inputs)  # what another loop kept has all batch axes
             if isinstance(self.real.nodes[here], Stage | Shift):  # states have all batch axes
                 return tuple(self.real.inputs)
             for name in node_inputs(self.graph, self.real.nodes[here]):
@@ -436,21 +453,13 @@ class TokenFolds(Folds):
             names = dict(zip(self._own(value).axes, storage, strict=True))
             return self.rows(self.whole(value).relabel(names), label)
         if self.past and (value, self.given) not in self.caches:
-            state = self._before(value)
+            state = self.before(value)
         elif self.past:
             found = self.caches[value, self.given][0]
             state = Ref(found.name, found.axes)
         else:
             state = self.cache(value, self.given)[1]
         return self.rows(Ref(state.value, (label, *(a for a in storage if a != label))), label)
-
-    def _before(self, value: str) -> Ref:
-        """A cache that is read before the token is appended: its own value may depend on that."""
-        name = f"%{value.strip('$%')}_cache" + ("_given" if self.given else "")
-        axes = (CACHED, *self._features(value))
-        self.real.emitter.provide(name, None, BODY)
-        self.real.later.append((value, self.given))
-        return Ref(name, axes)
 
     def _fold(self, node: Folded) -> Ref:
         emitter = self.real.emitter

@@ -10,7 +10,7 @@ token index unless it is a pair that cannot be separated (then no relation of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,6 +83,14 @@ def times(*factors: Expr) -> Expr:
         flat += factor.factors if isinstance(factor, Mul) else [factor]
     flat = [f for f in flat if f != ONE]
     return ONE if not flat else flat[0] if len(flat) == 1 else Mul(tuple(flat))
+
+
+def counted(scale: Expr, bound: Iterable[Bind], used: Collection[str]) -> Expr:
+    """The scale of a sum over indices of which those not in `used` occur nowhere: times their sizes."""
+    for bind in bound:
+        if bind.name not in used:
+            scale = times(scale, *(Size(n) for n in bind.extent.names), Const(bind.extent.coefficient))
+    return scale
 
 
 def multiply(a: Term, b: Term) -> Term:

@@ -170,6 +170,7 @@ class ValueBuilder:
         gates: tuple[tuple[Ref, bool], ...],
         reverse: bool,
         total: bool = False,
+        within: Expr | None = None,
     ) -> Ref:
         """The state with these writes and gates; one that exists already is shared."""
         tokens = {a: TOKEN for r in writes for a in r.axes if a in self.tokens}
@@ -181,6 +182,7 @@ class ValueBuilder:
             marks,
             reverse,
             total,
+            within,
             tuple(self.graph.extents[a] for a in axes),
         )
         for order in _orders_of(axes):
@@ -190,6 +192,7 @@ class ValueBuilder:
                 tuple((_canonical([g], order), log) for g, log in gates),
                 reverse,
                 total,
+                within,
                 tuple(self.graph.extents[a] for a in order),
             )
             if again in self.known:
@@ -198,7 +201,7 @@ class ValueBuilder:
                 return found
         ref = self._fresh("S", axes)
         self.graph.memories[ref.value] = Memory(
-            ref.value, axes, tuple(writes), gates, reverse, total, self.why
+            ref.value, axes, tuple(writes), gates, reverse, total, within, self.why
         )
         self.known[key] = ref
         return ref

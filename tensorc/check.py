@@ -20,7 +20,9 @@ from tensorc.ir import (
 from tensorc.plan import (
     CACHED,
     COLUMN,
+    FAR,
     HERE,
+    NEAR,
     PAST,
     ROW,
     Fill,
@@ -29,6 +31,7 @@ from tensorc.plan import (
     Plan,
     Recur,
     Ref,
+    Slide,
     Step,
     Stream,
     Update,
@@ -118,6 +121,8 @@ def _check_steps(steps: tuple[Step, ...], made: dict[str, int], labels: set[str]
             made.update((r.ref.value, len(r.ref.axes)) for r in step.running)
             _check_steps(step.steps, made, labels | {c.label for c in step.columns})
             continue
+        if isinstance(step, Slide):
+            _check_steps(step.steps, made, labels)
         for ref in step_inputs(step):
             _require(ref.value in made, f"{ref.value} is read before it is made, by {type(step).__name__}")
             _require(len(ref.axes) == made[ref.value], f"{ref.value} is read with {len(ref.axes)} labels")
@@ -130,7 +135,9 @@ def _check_steps(steps: tuple[Step, ...], made: dict[str, int], labels: set[str]
 
 def _check_labels(ref: Ref, labels: set[str]) -> None:
     _require(len(set(ref.axes)) == len(ref.axes), f"{ref.value} repeats a label")
-    unknown = [a for a in ref.axes if a not in labels and not a.startswith(("#", "$", CACHED, PAST))]
+    unknown = [
+        a for a in ref.axes if a not in labels and not a.startswith(("#", "$", CACHED, PAST, NEAR, FAR))
+    ]
     _require(not unknown, f"{ref.value} has labels without an extent: {unknown}")
 
 

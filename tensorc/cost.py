@@ -167,6 +167,7 @@ KINDS = {
     "Normalise": "softmax",
     "Append": "cache",
     "Select": "load",
+    "Slide": "window",
     "Region": "mask",
     "Guard": "mask",
     "Weigh": "softmax",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tensorc.counting_stream import HALF, amount, count_stream, least
+from tensorc.counting_windows import band, count_slide
 from tensorc.ir import Extent
 from tensorc.operations import Operation, operations
 from tensorc.plan import (
@@ -33,6 +34,7 @@ from tensorc.plan import (
     Recur,
     Ref,
     ScanTile,
+    Slide,
     Solve,
     Step,
     Stream,
@@ -108,6 +110,8 @@ class Counter:
                 self._store(Ref(state.name, state.axes), {CACHED: rows})
             else:
                 self._store(Ref(state.name, state.axes), {})
+        for label, width in plan.windows:
+            self.labels[label] = band(self, width)
 
     # -- sizes -----------------------------------------------------------------------------------------
 
@@ -156,6 +160,8 @@ class Counter:
             return self._recur(step)
         if isinstance(step, Stream):
             return count_stream(self, step, {}, 0)
+        if isinstance(step, Slide):
+            return count_slide(self, step)
         refs = step_inputs(step)
         known = self._known(refs)
         read = sum((self.elements(value) for value in dict.fromkeys(r.value for r in refs)), 0)

@@ -145,11 +145,12 @@ def amount(counter: Counter, expr: Expr) -> Any | None:
                     return None
                 result = result + part if isinstance(expr, Add) else result * part
             return result
-        case Call(function="maximum", arguments=parts):
+        case Call(function="maximum" | "minimum", arguments=parts):
             ends: list[Any] = [amount(counter, p) for p in parts]
             if None in ends:
                 return None
-            return max(ends) if all(isinstance(p, int | Fraction) for p in ends) else ends[-1]
+            extreme = max if expr.function == "maximum" else min
+            return extreme(ends) if all(isinstance(p, int | Fraction) for p in ends) else ends[-1]
     return None
 
 

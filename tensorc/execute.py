@@ -16,6 +16,7 @@ from tensorc.errors import ShapeError
 from tensorc.execute_machine import Chunk
 from tensorc.execute_steps import Interpreter
 from tensorc.execute_values import Labelled, PlanError, broadcast
+from tensorc.execute_windows import near
 from tensorc.ir import Program
 from tensorc.numbers import Array, Numbers
 from tensorc.plan import Loop, Plan
@@ -107,10 +108,12 @@ def _run(loop: Loop, machine: Interpreter, states: dict[str, Array], chunk: int,
         machine.run(loop.before)
     outside = dict(machine.values)
     starts = range(0, length, size)
+    machine.reverse = loop.reverse
     for start in reversed(starts) if loop.reverse else starts:
         rows = np.arange(start, min(start + size, length))
         rows = rows[::-1] if loop.reverse else rows
-        machine.chunk = Chunk(rows, position, recurrent)
+        machine.chunk = Chunk(rows, position, recurrent, size)
+        machine.blocks = {label: near(machine, width) for label, width in machine.plan.windows}
         machine.values = dict(outside)
         machine.run((*loop.before, *loop.setup) if recurrent else loop.setup)
         machine.states = {s.name: states[s.name] for s in loop.states}

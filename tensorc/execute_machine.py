@@ -19,11 +19,13 @@ Rows = np.ndarray[Any, np.dtype[np.int64]]
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """The tokens at hand: their places in the sequence, and how many tokens came before the sequence.
-    `single`: the one token of the recurrent form, whose axis is gone from every value."""
+    `single`: the one token of the recurrent form, whose axis is gone from every value. `size`: how many
+    tokens a chunk has, the last one of a sequence aside."""
 
     rows: Rows
     position: int
     single: bool
+    size: int = 1
 
 
 class Machine:
@@ -49,6 +51,7 @@ class Machine:
         self.stored: dict[str, tuple[Array, Any, int]] = {}
         self.chunk: Chunk | None = None
         self.filled: int | None = None
+        self.reverse = False
         self.blocks: dict[str, Rows] = {}  # the positions of the columns at hand, by label
 
     def value(self, ref: Ref, given: bool = False) -> Labelled:
@@ -105,6 +108,14 @@ class Machine:
         if label not in self.extents:
             raise PlanError(f"The label {label} has no extent.")
         return self.extents[label].value(self.sizes)
+
+    def passed(self) -> int:
+        """How many tokens the loop has gone through before those at hand, earlier calls included."""
+        rows = self.tokens().rows
+        if self.reverse:
+            assert self.plan.time is not None
+            return self.plan.time.value(self.sizes) - 1 - int(rows.max())
+        return int(rows.min()) + self.tokens().position
 
     def end(self, name: str) -> int:
         """The first or last position of the tokens or columns at hand."""

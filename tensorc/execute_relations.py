@@ -23,8 +23,9 @@ def gate_value(numbers: Numbers, use: GateUse, get: Get) -> Labelled:
     return Labelled(value.labels, numbers.apply("exp", value.array)) if use.log else value
 
 
-def tile(numbers: Numbers, step: Tile, get: Get, length: int) -> Array:
-    """The tile with the labels of `step.out`; its rows and columns are `length` tokens."""
+def tile(numbers: Numbers, step: Tile, get: Get, length: int, within: int | None = None) -> Array:
+    """The tile with the labels of `step.out`; its rows and columns are `length` tokens, which are less than
+    `within` apart where it is not 0."""
     own = {"fine": (step.rows, step.columns), "outside": (step.rows, step.columns), "left": (step.rows,),
            "right": (step.rows,), "through": ()}[step.part]  # fmt: skip
     features = tuple(a for a in step.out.axes if a not in own)
@@ -33,14 +34,18 @@ def tile(numbers: Numbers, step: Tile, get: Get, length: int) -> Array:
     for use in step.gates:
         total = numbers.multiply(total, _decay(numbers, use, step, get, length, features))
     if len(own) == 2:
-        total = _masked(numbers, total, step, length, len(features))
+        total = _masked(numbers, total, step, length, len(features), within)
     return spread(Labelled(labels, total), step.out.axes)
 
 
-def _masked(numbers: Numbers, total: Array, step: Tile, length: int, features: int) -> Array:
+def _masked(
+    numbers: Numbers, total: Array, step: Tile, length: int, features: int, within: int | None
+) -> Array:
     """An order is 0 outside its mask; a decay without one is 1 there."""
     late, early = np.arange(length)[:, None], np.arange(length)
     mask = early < late if step.strict else early <= late
+    if within is not None:
+        mask = mask & (late - early < within)
     mask = mask.reshape(length, length, *(1,) * features)
     other = numbers.number(0 if step.part == "fine" else 1)
     return np.where(mask, total, other).astype(total.dtype)

@@ -25,6 +25,7 @@ from tensorc.execute_stream import (
     weigh,
 )
 from tensorc.execute_values import Labelled, PlanError, broadcast, contract, spread
+from tensorc.execute_windows import slide
 from tensorc.ir import Cond, Expr
 from tensorc.numbers import FLOAT, Array, Numbers
 from tensorc.plan import (
@@ -50,6 +51,7 @@ from tensorc.plan import (
     Region,
     ScanTile,
     Select,
+    Slide,
     Solve,
     Step,
     Stream,
@@ -159,7 +161,8 @@ class Interpreter(Machine):
         """A piece of a scan relation."""
         if self.length(step.rows) != self.length(step.columns):
             raise PlanError(f"A tile has {step.rows} and {step.columns} of different lengths.")
-        self.make(step.out, tile(self.numbers, step, self.value, self.length(step.rows)))
+        within = None if step.within is None else number(step.within, self.sizes)
+        self.make(step.out, tile(self.numbers, step, self.value, self.length(step.rows), within))
 
     def scan(self, step: ScanTile) -> None:
         """Every token's state in a chunk."""
@@ -299,6 +302,7 @@ _STEPS: dict[type, Callable[[Interpreter, Any], None]] = {
     Fill: Interpreter.fill,
     Append: append,
     Select: select,
+    Slide: slide,
     Region: region,
     Guard: guard,
     Weigh: weigh,

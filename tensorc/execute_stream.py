@@ -17,6 +17,8 @@ from tensorc.ir import Add, Call, Const, Expr, Mul, Neg, Size
 from tensorc.numbers import Array, Numbers
 from tensorc.plan import (
     CACHED,
+    FAR,
+    NEAR,
     ROW,
     Accumulate,
     Append,
@@ -88,6 +90,10 @@ def select(machine: Interpreter, step: Select) -> None:
             continue
         if step.label.startswith(CACHED):  # the last row is that of the last token at hand
             places = places - (int(machine.positions(ROW).max()) + 1 - array.shape[at])
+        elif step.label.startswith((NEAR, FAR)):  # that of the last token before them
+            if machine.reverse and machine.plan.time is not None:
+                places = machine.plan.time.value(machine.sizes) - 1 - places
+            places = places - (machine.passed() - array.shape[at])
         if len(places) and places[-1] >= array.shape[at]:
             raise PlanError(f"The columns {step.label} go to {places[-1]} of {array.shape[at]} rows.")
         if len(places) and places[0] < 0:
@@ -193,12 +199,12 @@ def stream(machine: Interpreter, step: Stream) -> None:
         shape = [machine.length(a) for a in running.ref.axes]
         start = np.broadcast_to(_start(machine.numbers, running.op), (*machine.batch, *shape)).copy()
         machine.make(running.ref, start)
-    outside = dict(machine.values)
+    outside, before = dict(machine.values), machine.blocks
     for blocks in product(*(list(_blocks(machine, c)) for c in step.columns)):
-        machine.blocks = dict(zip((c.label for c in step.columns), blocks, strict=True))
+        machine.blocks = before | dict(zip((c.label for c in step.columns), blocks, strict=True))
         machine.values = outside | {n: machine.values[n] for n in names}
         machine.run(step.steps)
-    machine.blocks = {}
+    machine.blocks = before
     machine.values = outside | {n: machine.values[n] for n in names}
 
 

@@ -147,12 +147,37 @@ class Forms:
     def _graph(self, sizes: dict[str, int]) -> Graph | NotLinear:
         key = self._features(sizes)
         if key not in self._graphs:
-            assert self.rows is not None
-            try:
-                self._graphs[key] = stage_graph(self.program, self.rows, sizes, self.log)
-            except NotLinear as problem:
-                self._graphs[key] = problem
+            found, log = self._stages(sizes, bands=False)
+            if isinstance(found, Graph) and any(m.within is not None for m in found.memories.values()):
+                found, log = min((found, log), self._stages(sizes, bands=True), key=self._measure(sizes))
+            self._graphs[key] = found
+            self.log.add(log)
         return self._graphs[key]
+
+    def _stages(self, sizes: dict[str, int], bands: bool) -> tuple[Graph | NotLinear, Log]:
+        """The stage graph, or why there is none, with its records."""
+        assert self.rows is not None
+        log = Log()
+        try:
+            return stage_graph(self.program, self.rows, sizes, log, bands), log
+        except NotLinear as problem:
+            return problem, log
+
+    def _measure(self, sizes: dict[str, int]) -> Callable[[tuple[Graph | NotLinear, Log]], float]:
+        """How long the chunkwise form of a graph takes; infinitely long if it does not exist."""
+        assert self.rows is not None
+        rows, long = self.rows, sizes | {n: 2 * LENGTH for n in self.rows.names}
+
+        def measure(found: tuple[Graph | NotLinear, Log]) -> float:
+            if isinstance(found[0], NotLinear):
+                return float("inf")
+            try:
+                plan = chunkwise_plan(self.program, found[0], rows, sizes, CHUNK)
+            except NotLinear:
+                return float("inf")
+            return plan_time(plan, long, chunk=best_chunk(plan, long))
+
+        return measure
 
     def _parallel(self, sizes: Mapping[str, int]) -> Plan:
         time = self.time.names if self.time is not None else ()

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from itertools import accumulate
 
 from tensorc.counting import Counter
-from tensorc.plan import Append, Load, Plan, Recur, Select, Step, Stream
+from tensorc.counting_windows import kept_sums
+from tensorc.plan import Append, Load, Plan, Recur, Select, Slide, Step, Stream
 from tensorc.plan_io import step_inputs, step_outputs
 from tensorc.polynomial import Polynomial
 from tensorc.runs import numbered, symbolic_chunk
@@ -51,6 +52,9 @@ def _always(counter: Counter, plan: Plan) -> Polynomial:
         total = total + counter.elements(state.name)
         if state.reach is not None and plan.form != "recurrent":  # a buffer with the rows of the call too
             total = total + counter.volume(state.axes[1:], {}) * counter.time
+    for _, _, step in numbered(plan):
+        if isinstance(step, Slide):
+            total = total + kept_sums(counter, step)
     return total
 
 
@@ -84,6 +88,8 @@ class _Timeline:
                 self.again(step.steps)
                 for running in step.running:
                     self._read(running.ref.value)
+            elif isinstance(step, Slide):
+                self.again(step.steps)
             elif isinstance(step, Recur):
                 self.again(step.steps)
                 for ref in step.targets:

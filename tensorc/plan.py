@@ -26,11 +26,14 @@ from tensorc.plan_stream import LogSum as LogSum
 from tensorc.plan_stream import Region as Region
 from tensorc.plan_stream import Running as Running
 from tensorc.plan_stream import Select as Select
+from tensorc.plan_stream import Slide as Slide
 from tensorc.plan_stream import Stream as Stream
 from tensorc.plan_stream import Weigh as Weigh
 from tensorc.plan_values import CACHED as CACHED
 from tensorc.plan_values import COLUMN as COLUMN
+from tensorc.plan_values import FAR as FAR
 from tensorc.plan_values import HERE as HERE
+from tensorc.plan_values import NEAR as NEAR
 from tensorc.plan_values import PAST as PAST
 from tensorc.plan_values import ROW as ROW
 from tensorc.plan_values import Ref as Ref
@@ -116,7 +119,8 @@ class GateUse:
 class Tile:
     """A piece of a scan relation. `part`:
 
-    "fine"     [ROW, COLUMN, ...]  the order mask times the decays over (column, row]
+    "fine"     [ROW, COLUMN, ...]  the order mask times the decays over (column, row], 0 where row and
+                                   column are `within` or more apart
     "left"     [ROW, ...]          the decays from before the chunk to a row
     "right"    [ROW, ...]          the decays from a row to the end of the chunk
     "through"  [...]               the decays of the whole chunk
@@ -129,6 +133,7 @@ class Tile:
     gates: tuple[GateUse, ...]
     rows: str = ROW
     columns: str = COLUMN
+    within: Expr | None = None
     why: Why = field(default=Why(), compare=False)
 
 
@@ -293,6 +298,7 @@ Step: TypeAlias = (
     | Normalise
     | Append
     | Select
+    | Slide
     | Region
     | Guard
     | Weigh
@@ -345,7 +351,8 @@ class Plan:
     did not store are values at the end. `extents` give the size of every label of a feature, and of the
     token letters of the parallel form. `chunk` is the suggested chunk, `block` that of a stream's columns.
     `tensors` are the declared axes of the inputs and outputs. `ascending` are inputs that must not decrease
-    along the time axis.
+    along the time axis. `windows`: labels of the columns before a chunk that are less than a width before
+    its first row, without the whole chunks that a `Slide` of this width sums.
     """
 
     form: str
@@ -362,6 +369,7 @@ class Plan:
     block: int = 256
     tensors: tuple[tuple[str, tuple[Extent, ...]], ...] = ()
     ascending: tuple[str, ...] = ()
+    windows: tuple[tuple[str, Expr], ...] = ()
 
     @property
     def states(self) -> tuple[State, ...]:

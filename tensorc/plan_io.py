@@ -24,6 +24,7 @@ from tensorc.plan import (
     Region,
     ScanTile,
     Select,
+    Slide,
     Solve,
     Step,
     Stream,
@@ -54,7 +55,7 @@ def step_expressions(step: Step) -> list[Node]:
             return [step.body, *step.domain]
         case Region(domain=domain):
             return list(domain)
-        case Recur(steps=steps) | Stream(steps=steps):
+        case Recur(steps=steps) | Stream(steps=steps) | Slide(steps=steps):
             return [e for s in steps for e in step_expressions(s)]
     return []
 
@@ -102,8 +103,9 @@ def step_inputs(step: Step) -> list[Ref]:
             return [running, addend] if scale is None else [running, scale, addend]
         case LogSum(top=top, total=total):
             return [top, total]
-        case Stream():
-            own = {r.value for s in step.steps for r in step_outputs(s)} | {r.ref.value for r in step.running}
+        case Stream() | Slide():
+            own = {r.value for s in step.steps for r in step_outputs(s)}
+            own |= {r.ref.value for r in step.running} if isinstance(step, Stream) else set()
             return [r for s in step.steps for r in step_inputs(s) if r.value not in own]
     return []
 
@@ -134,6 +136,8 @@ def step_outputs(step: Step) -> list[Ref]:
             return list(outs)
         case Weigh(out=out, scale=scale):
             return [out] if scale is None else [out, scale]
+        case Slide(out=out, gates=gates):
+            return [out] if gates is None else [out, gates]
         case Stream(running=running):
             return [r.ref for r in running]
         case Recur(targets=targets):

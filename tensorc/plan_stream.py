@@ -44,6 +44,26 @@ class Select:
 
 
 @dataclass(frozen=True, slots=True)
+class Slide:
+    """What the whole chunks of a window before the chunk sum up to: w // C - 1 of them, so that all rows of
+    a chunk of C tokens see all of their columns. out = through · out + addend, chunk by chunk, where `steps`
+    make the addend and the gate `through` from the columns `label` of one; `gates` is the product of all.
+
+    Every chunk is summed twice, whatever the width: from each of the m before a multiple of m up to that
+    multiple, and from there on (two stacks make a queue). Nothing is taken away again.
+    """
+
+    out: Ref
+    gates: Ref | None
+    label: str
+    width: Expr
+    steps: tuple[Step, ...]
+    addend: Ref
+    through: Ref | None
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """Where all conditions hold. `always`: a test of the first and last positions at hand; if it holds the
     mask is true everywhere and need not be made."""

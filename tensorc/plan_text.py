@@ -30,6 +30,8 @@ from tensorc.plan import (
     Recur,
     Ref,
     ScanTile,
+    Select,
+    Slide,
     Solve,
     State,
     Step,
@@ -86,7 +88,7 @@ def _numbered(notation: Notation, steps: Sequence[Step], first: int) -> list[str
     for number, step in enumerate(steps, first):
         line = f"{number:3}  {notation.step(step)}"
         lines.append(f"{line:<54}  # {step.why.rule}" if step.why.rule else line)
-        if isinstance(step, Recur | Stream):
+        if isinstance(step, Recur | Stream | Slide):
             lines += [f"       {notation.step(inner)}" for inner in step.steps]
     return lines
 
@@ -105,7 +107,7 @@ class Notation:
             free = [c for c in choices if c not in taken]
             self.letters[label] = free[0] if free else f"{choices[0]}_{label.strip('@')}"
         # The labels under which a value was made: what '#1' stands for.
-        self.made: dict[str, tuple[str, ...]] = {}
+        self.made: dict[str, tuple[str, ...]] = {s.name: s.axes for s in plan.states}
 
     # -- values ----------------------------------------------------------------------------------------
 
@@ -175,6 +177,9 @@ class Notation:
         for ref in _outputs(step):
             if not any(a.startswith("#") for a in ref.axes):
                 self.made[ref.value] = ref.axes
+        if isinstance(step, Select) and step.source.value in self.made:
+            known = zip(step.out.axes, self.made[step.source.value], strict=True)
+            self.made[step.out.value] = tuple(m if a.startswith("#") else a for a, m in known)
         text = self.right(step)
         match step:
             case Load():
@@ -264,6 +269,8 @@ class Notation:
     def _tile(self, step: Tile) -> str:
         late, early = self.label(step.rows), self.label(step.columns)
         order = f"{early} {'<' if step.strict else '<='} {late}"
+        if step.within is not None:
+            order += f" and {late} - {early} < {self.expr(step.within)}"
         decays = [self._decay(use, step, late, early) for use in step.gates]
         if step.part == "outside":
             return f"where({order}, {' * '.join(decays)}, 1)"
@@ -318,6 +325,8 @@ def _outputs(step: Step) -> Sequence[Ref]:
         return [r.ref for r in step.running]
     if isinstance(step, Solve):
         return step.outs
+    if isinstance(step, Slide):
+        return [step.out] if step.gates is None else [step.out, step.gates]
     return () if isinstance(step, Fill | Update | Keep | Accumulate) else (step.out,)
 
 

@@ -12,6 +12,7 @@ from tensorc.plan import (
     LogSum,
     Region,
     Select,
+    Slide,
     Step,
     Stream,
     Weigh,
@@ -45,6 +46,8 @@ def stream_text(notation: Notation, step: Step) -> str:
             return f"{old} {SIGNS[op]} {new}" if op in SIGNS else f"{op}imum({old}, {new})"
         case LogSum(top=top, total=total):
             return f"{notation.ref(top)} + log({notation.ref(total)})"
+        case Slide():
+            return _slide(notation, step)
         case Stream():
             return _stream(notation, step)
     raise TypeError(f"a step of an unknown kind: {step!r}")
@@ -61,6 +64,12 @@ def _stream(notation: Notation, step: Stream) -> str:
     spans = ", ".join(_span(notation, c) for c in step.columns)
     running = ", ".join(notation.ref(r.ref) for r in step.running)
     return f"for blocks of {spans}: running {running}"
+
+
+def _slide(notation: Notation, step: Slide) -> str:
+    width = notation.expr(step.width)
+    gate = "" if step.through is None else f"{notation.ref(step.through)} * it + "
+    return f"over the whole chunks of the {width} tokens: {gate}{notation.ref(step.addend)}"
 
 
 def _span(notation: Notation, columns: Columns) -> str:

@@ -8,6 +8,8 @@ ROW = "@r"
 COLUMN = "@w"
 CACHED = "@k"  # columns that are tokens up to the row: those of a cache; others are named by their axis
 PAST = "@p"  # the same before the row, token by token
+NEAR = "@<n"  # columns of a window before the chunk, up to the whole chunks that are summed
+FAR = "@<f"  # columns of one of those chunks
 HERE = "@t"  # the position that a recursion fills: a number, not a label
 
 

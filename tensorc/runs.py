@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tensorc.counting import Amount, Count, Counter
-from tensorc.plan import Append, Keep, Load, Plan, Step, Stream
+from tensorc.plan import Append, Keep, Load, Plan, Slide, Step, Stream
 from tensorc.polynomial import Polynomial
 
 BEFORE, SETUP, BODY, AFTER = "before", "setup", "body", "after"
@@ -80,7 +80,7 @@ def traffic(place: Place, step: Step, count: Count) -> Amount:
         return 0 if isinstance(step, Load) else count.elements
     if place.part == BEFORE or isinstance(step, Load):
         return count.elements
-    if isinstance(step, Stream):
+    if isinstance(step, Stream | Slide):
         return count.loaded
     return count.elements * Fraction(1, 2) if isinstance(step, Keep | Append) else 0
 

@@ -37,6 +37,7 @@ from tensorc.plan import (
     Plan,
     Recur,
     ScanTile,
+    Slide,
     Step,
     Stream,
     Tile,
@@ -211,6 +212,9 @@ def _steps_work(steps: Sequence[Step], lengths: Mapping[str, int], sizes: Mappin
             columns = max([1, *sizes.values()]) ** len(step.columns)
             inner = {**lengths, **{c.label: 1 for c in step.columns}}
             total += columns * _steps_work(step.steps, inner, sizes)
+        elif isinstance(step, Slide):  # every chunk of a window once
+            inner = {**lengths, step.label: 1}
+            total += max(sizes.values(), default=1) * _steps_work(step.steps, inner, sizes)
         elif isinstance(step, Recur):
             total += step.extent.value(sizes) * _steps_work(step.steps, lengths, sizes)
         else:

@@ -13,6 +13,7 @@ import pytest
 
 import tensorc
 from tensorc.errors import FormError
+from tests.agreement import check_forms
 
 ATTENTION = """
 def attention(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
@@ -357,3 +358,29 @@ def test_the_diagonal_of_a_pair_is_refused() -> None:
     with pytest.raises(tensorc.FormError, match="at its diagonal"):
         tensorc.compile(text, form="recurrent")
     assert tensorc.compile(text).verify(time_limit=3)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # the pair of a token with itself has no b: it counts once for each
+        "o[i, a] = sum[j, l, b, j <= i, i // 3 == l // 3]"
+        "(r[b] ** (i - j) * prod[j < t < i](p[t]) * k[j] * k[l] * r[a])",
+        # two loops with caches of their own, one of them a ring
+        "m[i, j] = softmax[j, i - 5 < j <= i](k[i] * k[j])\n"
+        "    o[i, a] = sum[j, u, l, j < i, u < j](m[u, j] * p[l] * k[u] * r[a]) + m[i, j] * k[j]",
+    ],
+)
+def test_folds_of_several_tokens(body: str) -> None:
+    check_forms(f"def f(p[n], r[d], k[n]) -> o[n, d]:\n    {body}", (5, 17), time="n")
+
+
+def test_a_cache_of_what_another_loop_kept_has_all_batch_axes() -> None:
+    text = """def f(q[n, d], k[n, d], z[n], p[n]) -> o[n]:
+    m[i, j] = softmax[j, j // 3 <= i // 3](q[i, a] * k[j, a])
+    o[i] = sum[u, j, l, b, j < i, l < i](z[u] * k[l, b] * m[l, i] * p[j])
+"""
+    rng = np.random.default_rng(0)
+    q, k, z, p = (rng.normal(size=s) for s in ((2, 1, 9, 3), (9, 3), (3, 9), (2, 3, 9)))
+    found = tensorc.compile(text, time="n", form="chunkwise")(q, k, z, p)
+    np.testing.assert_allclose(found, tensorc.compile(text, backend="reference")(q, k, z, p), rtol=1e-9)

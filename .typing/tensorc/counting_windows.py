@@ -1,0 +1,1 @@
+../../tensorc/counting_windows.py

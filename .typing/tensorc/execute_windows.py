@@ -1,0 +1,1 @@
+../../tensorc/execute_windows.py
