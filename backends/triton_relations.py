@@ -20,6 +20,8 @@ class RelationPrinter(StepPrinter):
     def _tile(self, step: Tile) -> None:
         if step.part == "outside":
             raise self.refuse("it has a decay without an order")
+        if step.within is not None:
+            raise self.refuse("it has a window")
         labels = self.canonical(step.out)
         if not step.gates:
             mask = self._order(step, labels)

@@ -38,6 +38,8 @@ class Forms:
     """Plans of a program by form and sizes. The sizes of features are part of the key; the length of the
     time axis is too for the parallel form alone, rounded to a power of two."""
 
+    sums = True  # whether windows may be sums of whole chunks, or bands of pairs alone
+
     def __init__(
         self,
         program: Program,
@@ -147,8 +149,9 @@ class Forms:
     def _graph(self, sizes: dict[str, int]) -> Graph | NotLinear:
         key = self._features(sizes)
         if key not in self._graphs:
-            found, log = self._stages(sizes, bands=False)
-            if isinstance(found, Graph) and any(m.within is not None for m in found.memories.values()):
+            found, log = self._stages(sizes, bands=not self.sums)
+            windows = isinstance(found, Graph) and any(m.within is not None for m in found.memories.values())
+            if self.sums and windows:
                 found, log = min((found, log), self._stages(sizes, bands=True), key=self._measure(sizes))
             self._graphs[key] = found
             self.log.add(log)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from tensorc.cost import FIGURES, PlanCost
-from tensorc.plan import Recur, Stream
+from tensorc.plan import Recur, Slide, Stream
 from tensorc.plan_text import Notation
 from tensorc.printing import print_equation
 from tensorc.report import Report
@@ -168,7 +168,7 @@ def _step(step: NumberedStep, cost: PlanCost, notation: Notation) -> dict[str, o
     return {
         "number": step.number,
         "text": step.text,
-        "inner": [notation.step(s) for s in what.steps] if isinstance(what, Recur | Stream) else [],
+        "inner": [notation.step(s) for s in what.steps] if isinstance(what, Recur | Slide | Stream) else [],
         "kind": found.kind,
         "flops": si(found.flops) if found.flops else "",
         "symbolic": found.symbolic,

@@ -21,6 +21,8 @@ from tensorc.torch_operator import TorchOperator
 class TritonForms(Forms):
     """The forms that have kernels."""
 
+    sums = False
+
     def cheapest(self, sizes: Mapping[str, int], streaming: bool = False, batch: int = 1) -> str:
         """Chunkwise where it exists: on a GPU its chunks run at once."""
         if streaming:
