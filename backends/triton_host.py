@@ -53,24 +53,18 @@ def _held(state, axis):
     return 0 if state is None else state.shape[axis]
 
 
-def _cached(state, rows, batch, count, rank):
-    """The rows of a cache and those after it, over the whole batch: [count, rows, ...]."""
+def _grown(state, rows, rank, compute):
+    """The rows [..., rows, features...] of a cache and those after it; the cache stays as it is. The space
+    for single rows is doubled when it is used up."""
+    axis = -rank
     if state is None:
-        return rows
-    old = state.expand(*batch, *state.shape[-rank:]).reshape(count, *state.shape[-rank:])
-    return torch.cat([old, rows.to(old.dtype)], 1)
-
-
-def _cache_after(state, rows, batch, most, compute):
-    """The cache after these rows [count, rows, ...]: all, or the last ones."""
-    lead = batch
-    rows = rows.to(compute, copy=True).reshape(*batch, *rows.shape[1:])
-    axis = len(batch)
-    if state is not None:
-        rows = torch.cat([state.expand(*lead, *state.shape[state.dim() - rows.dim() + axis :]), rows], axis)
-    if most is not None and rows.shape[axis] > most:
-        rows = rows.narrow(axis, rows.shape[axis] - most, most).clone()
-    return rows
+        return rows.to(compute, copy=True)
+    lead = torch.broadcast_shapes(state.shape[:axis], rows.shape[:axis])
+    rows = rows.expand(*lead, *rows.shape[axis:])
+    state = state if state.shape[:axis] == lead else state.expand(*lead, *state.shape[axis:])
+    if rows.shape[axis] == 1:
+        return _append(state, rows.select(axis, 0), axis)
+    return torch.cat([state, rows.to(compute)], axis)
 
 
 def _products(size, power, device):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.tile_axes import GRID, SCALAR, Axis
 from tensorc.backends.tile_cut import cut, cut_end
-from tensorc.backends.tile_kernel import Cut, Kernel, Launch, Put
+from tensorc.backends.tile_kernel import Cache, Cut, Kept, Kernel, Launch, Put
 from tensorc.backends.torch_library import FUNCTIONAL
 from tensorc.backends.torch_sequence import TorchHead
 from tensorc.backends.triton_kernel import KernelWriter
@@ -66,6 +66,9 @@ class LaunchWriter(TorchHead):
         self.line("count = batch.numel()")
         self._dtypes()
         self.line("dot = _dot_type(compute, dtype)")
+        self.before = {d.name for d in self.program.inputs}
+        for cache in (c for found in self.cuts for c in found.caches if c.source in self.before):
+            self.line(f"{self._tensor(cache.tensor)}_rows = {self.names.tensor(cache.source)}")
         for declaration in self.program.inputs:
             name = self.names.tensor(declaration.name)
             self.line(f"{name} = _flat({name}, batch, count, {len(declaration.axes)})")
@@ -74,7 +77,7 @@ class LaunchWriter(TorchHead):
         self.line(f"chunks = -(-{time} // chunk)")
         number = 0
         for found, loop in zip(self.cuts, self.plan.loops, strict=True):
-            self._loop(found, number, loop.reverse)
+            self._loop(found, number)
             number += len(loop.states)
         end = cut_end(self.plan, self.names.function)
         if end is not None:
@@ -161,7 +164,7 @@ class LaunchWriter(TorchHead):
 
     # -- one loop ----------------------------------------------------------------------------------------
 
-    def _loop(self, found: Cut, number: int, reverse: bool) -> None:
+    def _loop(self, found: Cut, number: int) -> None:
         assert self.plan.time is not None
         order = {s.name: number + k for k, s in enumerate(self.plan.states)} if number == 0 else {}
         for state in found.states:
@@ -173,7 +176,7 @@ class LaunchWriter(TorchHead):
         for launch in found.launches:
             self._launch(launch, found)
         for kept in found.kept:
-            self._kept_after(kept, reverse)
+            self._kept_after(kept)
 
     def _state(self, state: State, number: int | None) -> None:
         name = self.names.value(state.name)
@@ -242,22 +245,25 @@ class LaunchWriter(TorchHead):
 
         return [getattr(s, "tensor", "") for s in flat(kernel.steps)]
 
-    def _cache(self, cache: object) -> None:
-        """A cache with the rows of this call after its own."""
-        state, source, order = cache.state, cache.source, cache.order  # type: ignore[attr-defined]
-        name, rows = self._tensor(cache.tensor), self._tensor(source)  # type: ignore[attr-defined]
-        places = (0, *(1 + k for k in order))
-        text = rows if places == tuple(range(len(places))) else f"{rows}.permute({places})"
-        self.line(
-            f"{name} = _cached({self.names.value(state.name)}, {text}, batch, count, {len(state.axes)})"
-        )
+    def _cache(self, cache: Cache) -> None:
+        """A cache with the rows of this call after its own: what is returned, and what kernels read."""
+        name, before = self._tensor(cache.tensor), self.names.value(cache.state.name)
+        rank = len(cache.state.axes)
+        rows, source = f"{name}_rows", self._tensor(cache.source)
+        if cache.source not in self.before:
+            self.line(f"{rows} = {source}.reshape((*batch, *{source}.shape[1:]))")
+        if cache.order != tuple(range(rank)):
+            self.line(f"{rows} = _permute({rows}, {', '.join(map(str, cache.order))})")
+        grown = f"{before}_next"
+        self.line(f"{grown} = _grown({before}, {rows}, {rank}, compute)")
+        self.line(f"{name} = _flat({rows} if {before} is None else {grown}, batch, count, {rank})")
 
-    def _kept_after(self, kept: object, reverse: bool) -> None:
+    def _kept_after(self, kept: Kept) -> None:
         """The last rows of a tensor, for the next call."""
         if not self._streams():
             return
-        state, order = kept.state, kept.order  # type: ignore[attr-defined]
-        name, rows = self.names.value(state.name), self._tensor(kept.source)  # type: ignore[attr-defined]
+        state, order = kept.state, kept.order
+        name, rows = self.names.value(state.name), self._tensor(kept.source)
         places = (0, *(1 + k for k in order))
         text = rows if places == tuple(range(len(places))) else f"{rows}.permute({places})"
         self.line(f"{name} = _tail({name}, {text}.to(compute), 1 - {name}.dim(), {name}.shape[1])")
@@ -350,17 +356,12 @@ class LaunchWriter(TorchHead):
                     states.append(f"{name}.reshape({shape})")
         self.line(f"return {tuple_text(results)}, {tuple_text(states)}")
 
-    def _cache_after(self, cache: object) -> str:
-        state = cache.state  # type: ignore[attr-defined]
-        name, rows = self.names.value(state.name), self._tensor(cache.source)  # type: ignore[attr-defined]
-        places = (0, *(1 + k for k in cache.order))  # type: ignore[attr-defined]
-        most = "None" if state.reach is None else self._integer(state.reach)
-        declared = dict(self.plan.tensors).get(cache.source)  # type: ignore[attr-defined]
-        lead = "batch"
-        if declared is not None:
-            lead = f"{rows}_lead"
-        del lead
-        return f"_cache_after({name}, {rows}.permute({places}), batch, {most}, compute)"
+    def _cache_after(self, cache: Cache) -> str:
+        """A cache as it is handed on: of a ring, the last rows."""
+        grown, axis = f"{self.names.value(cache.state.name)}_next", -len(cache.state.axes)
+        if cache.state.reach is None:
+            return grown
+        return f"_latest({grown}, {grown}.shape[{axis}], {self._integer(cache.state.reach)}, {axis})"
 
     def _integer(self, expr: object) -> str:
         from tensorc.backends.python_stream import StreamPrinter

@@ -17,6 +17,7 @@ def triton_source(program: Program, plan: Plan, batch: Batch = ANY) -> str:
     """
     kernels, host = LaunchWriter(program, plan).module()
     around = "\n".join(host)
-    lines = pasted("torch_helpers", around) + pasted("triton_host", around)
+    own = pasted("triton_host", around)
+    lines = pasted("torch_helpers", "\n".join([around, *own])) + own
     lines += [*pasted("triton_helpers", "\n".join(kernels)), *kernels, "", *host]
     return framed(program, plan, "import torch\nimport triton\nimport triton.language as tl", lines)
