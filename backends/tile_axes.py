@@ -239,10 +239,35 @@ def _grid(kernel: Kernel, axes: Axes) -> None:
     results = [axes.of(p.value) for p in puts]
     if not puts:
         results = [axes.of(Ref(s.name, s.axes)) for s in kernel.carried]
+    if kernel.order == "once":
+        _narrow(kernel, axes)
     for axis in axes.all:
+        if axis.role != LANE:
+            continue
         everywhere = bool(results) and all(any(a is axis for a in r) for r in results)
         if everywhere and not axis.summed and not axis.twice:
             axis.role = GRID if axis.mixed or axis.matrix or not _several(axis, results) else SCALAR
+
+
+def _narrow(kernel: Kernel, axes: Axes) -> None:
+    """Without rows, tiles have two axes: of each operand of a product the last one that is its own, else the
+    last two of the result."""
+    for step in flat(kernel.steps):
+        if not isinstance(step, Put):
+            continue
+        result = [a for a in axes.of(step.value) if not a.summed and not a.twice and a.role == LANE]
+        products = [s for s in flat(kernel.steps) if isinstance(s, Contract)]
+        groups = [dot_labels(s) for s in products]
+        found = [
+            [axes.scopes[id(s)][a] for a in labels]
+            for s, g in zip(products, groups, strict=True)
+            if g is not None and g[2]
+            for labels in (g[1], g[3])
+        ]
+        kept = [own[-1] for own in found if own] or result[-2:]
+        for axis in result:
+            if not any(axis is k for k in kept):
+                axis.role = SCALAR
 
 
 def _several(axis: Axis, results: list[list[Axis]]) -> bool:

@@ -10,6 +10,7 @@ from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.tile_axes import GRID, SCALAR, Axis
 from tensorc.backends.tile_cut import cut, cut_end
 from tensorc.backends.tile_kernel import Cache, Cut, Kept, Kernel, Launch, Put
+from tensorc.backends.tile_whole import whole
 from tensorc.backends.torch_library import FUNCTIONAL
 from tensorc.backends.torch_sequence import TorchHead
 from tensorc.backends.triton_kernel import KernelWriter
@@ -27,8 +28,11 @@ class LaunchWriter(TorchHead):
         for state in plan.states:  # a state that is an output has a name of its own
             self.names.values.pop(state.name, None)
         self.cuts = [cut(plan, k, self.names.function) for k in range(len(plan.loops))]
+        self.whole = whole(plan, self.names.function) if plan.form == "parallel" else None
         self.kernels: list[str] = []
         labels = {kept.value: kept.axes for kept in plan.kept}
+        if self.whole is not None:
+            labels |= self.whole.tensors
         for found in self.cuts:
             labels |= {r.tensor: r.value.axes for r in found.rows}
             labels |= {c.tensor: c.state.axes for c in found.caches}
@@ -72,19 +76,18 @@ class LaunchWriter(TorchHead):
         for declaration in self.program.inputs:
             name = self.names.tensor(declaration.name)
             self.line(f"{name} = _flat({name}, batch, count, {len(declaration.axes)})")
-        assert self.plan.time is not None
-        time = self.printer.size(self.plan.time)
-        self.line(f"chunks = -(-{time} // chunk)")
+        if self.plan.time is not None:
+            self.line(f"chunks = -(-{self.printer.size(self.plan.time)} // chunk)")
         number = 0
         for found, loop in zip(self.cuts, self.plan.loops, strict=True):
             self._loop(found, number)
             number += len(loop.states)
-        end = cut_end(self.plan, self.names.function)
-        if end is not None:
-            for step in end.steps:
+        end = cut_end(self.plan, self.names.function) if self.whole is None else None
+        for kernel in [end] if end is not None else self.whole.kernels if self.whole is not None else []:
+            for step in kernel.steps:
                 if isinstance(step, Put):
                     self._memory(step)
-            self._call(end, 1)
+            self._call(kernel, 1)
         self._finish()
         self._drop(at)
         if self._streams() and self.plan.time in [a for i in self.program.inputs for a in i.axes]:
@@ -204,9 +207,9 @@ class LaunchWriter(TorchHead):
             parts = [self.printer.size(a) for a in declared]
             dtype = "dtype"
         else:
-            assert self.plan.time is not None
             labels = [getattr(s, "label", "") for s in put.subscripts]
-            parts = [self.printer.size(self.printer.extents[a] if a else self.plan.time) for a in labels]
+            extents = [self.printer.extents[a] if a else self.plan.time for a in labels]
+            parts = [self.printer.size(extent) for extent in extents if extent is not None]
             dtype = "compute"
         name = self._tensor(tensor)
         self.line(f"{name} = torch.empty({tuple_text(['count', *parts])}, dtype={dtype}, device=device)")
@@ -354,6 +357,9 @@ class LaunchWriter(TorchHead):
                 else:
                     shape = tuple_text(["*batch", *parts]) if parts else "batch"
                     states.append(f"{name}.reshape({shape})")
+        if self.whole is not None:
+            self.line(f"return {tuple_text(results)}")
+            return
         self.line(f"return {tuple_text(results)}, {tuple_text(states)}")
 
     def _cache_after(self, cache: Cache) -> str:
