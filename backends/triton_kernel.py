@@ -229,7 +229,7 @@ class KernelWriter(StreamPrinter):
             if axis.role == SCALAR:
                 lines += [f"    {word}_at = pid % {_atom(size)}", f"    pid = pid // {_atom(size)}"]
             elif axis.role == GRID:
-                tiles = f"tl.cdiv({size}, {block})"
+                tiles = f"tl.maximum(tl.cdiv({size}, {block}), 1)"
                 lines += [f"    {word}_tile = pid % {tiles}", f"    pid = pid // {tiles}"]
                 tail += [f"    {word}_at = {word}_tile * {block} + tl.arange(0, {block})"]
                 tail += [f"    {word}_in = {word}_at < {size}"]

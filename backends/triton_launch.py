@@ -61,8 +61,7 @@ class LaunchWriter(TorchHead):
         keywords = self._keywords(None)
         if self._streams():
             keywords += ["state=None", "position=0"]
-        keywords += [f"chunk={self._chunk()}", "columns=64", "tile=64", "warps=4", "stages=1", "split=None",
-                     'precision="ieee"', "in_place=False", "dtype=None"]  # fmt: skip
+        keywords += [*self._options_text(), "dtype=None"]
         self._signature(self.names.function, [], keywords)
         self.line('"""The whole sequence: the outputs, and the states after it."""')
         at = len(self.lines)
@@ -94,6 +93,12 @@ class LaunchWriter(TorchHead):
             self._step()
             self._start()
 
+    def _options_text(self) -> list[str]:
+        """How kernels are launched: the rows of a chunk, the columns of a block, the largest tile of the grid;
+        what the compiler is told; whether states are computed first; how matrices are multiplied."""
+        sizes = [f"chunk={self._chunk()}", "columns=64", "tile=64", "warps=4", "stages=1"]
+        return [*sizes, "split=None", 'precision="ieee"', "in_place=False"]
+
     def _chunk(self) -> int:
         """The chunk by default: 16 where decays of single features make cubes of tokens, 64 elsewhere."""
         return 16 if self.plan.form == "recurrent" else min(64, max(16, self.plan.chunk))
@@ -116,7 +121,9 @@ class LaunchWriter(TorchHead):
         """One token is a sequence of one."""
         keywords = self._keywords(self.plan.time)
         self.line("", 0)
-        self._signature("step", ["state"], [*keywords, "position=0", "compute=torch.float32", "**options"])
+        options = self._options_text()
+        own = [*keywords, "position=0", *options, "compute=torch.float32"]
+        self._signature("step", ["state"], own)
         self.line('"""One token: the outputs, and the states after it."""')
         arguments = []
         for declaration in self.program.inputs:
@@ -124,12 +131,8 @@ class LaunchWriter(TorchHead):
             axis = self._time_axis(declaration.axes)
             arguments.append(name if axis is None else f"{name}.unsqueeze({axis})")
         whole = [k.split("=")[0] for k in self._keywords(None)]
-        passed = [f"{k}={k}" for k in whole] + [
-            "state=state",
-            "position=position",
-            "dtype=compute",
-            "**options",
-        ]
+        passed = [f"{k}={k}" for k in (*whole, "state", "position", *(o.split("=")[0] for o in options))]
+        passed.append("dtype=compute")
         self.line(f"outputs, state = {self.names.function}({', '.join([*arguments, *passed])})")
         rows = []
         for k, declaration in enumerate(self.program.outputs):

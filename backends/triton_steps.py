@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tensorc.backends.tile_axes import SCALAR, dot_labels
+from tensorc.backends.tile_axes import COLUMNS, SCALAR, dot_labels
 from tensorc.backends.tile_kernel import Fetch, Lane, Listed, Place, Put, Row, Subscript, TileStep, Weights
 from tensorc.backends.triton_base import TileBase
 from tensorc.backends.triton_expr import finite, spread, zero_where
@@ -85,7 +85,8 @@ class StepPrinter(TileBase):
 
     def _lane(self, tensor: str, label: str, labels: Sequence[str]) -> str:
         text = self.position(label, labels)
-        return f"({text} - cached_first)" if tensor in self.cached else text
+        shifted = tensor in self.cached and self.scope[label].role == COLUMNS
+        return f"({text} - cached_first)" if shifted else text
 
     def _rows(self, lag: int | str, labels: Sequence[str]) -> tuple[str, str]:
         """The place of rows in the order of the loop, and in memory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,11 +16,18 @@ from tensorc.errors import BackendError
 from tensorc.forms import Forms, Function, Printer
 from tensorc.ir import Extent, Program
 from tensorc.plan import Plan
+from tensorc.prepared import with_keywords
 from tensorc.torch_operator import TorchOperator
 
 
 class TritonForms(Forms):
-    """The forms that have kernels."""
+    """The forms that have kernels. `options` are keywords for the generated functions."""
+
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    def function(self, form: str, sizes: Mapping[str, int], batch: Batch = ANY) -> tuple[Function, Plan]:
+        function, plan = super().function(form, sizes, batch)
+        return with_keywords(function, dict(self.options)), plan
 
     sums = False
 
@@ -34,14 +42,19 @@ class TritonForms(Forms):
     ) -> tuple[dict[str, Function], Plan, dict[str, int]]:
         """Token by token; where the states are caches, a token is a chunk of one row."""
         known = self.example_sizes({}) | dict(sizes)
-        plan = self.plan("recurrent", known)
-        form = "chunkwise" if any(s.grows for s in plan.states) else "recurrent"
         try:
-            return self._load(form, known, self.time, batch)
+            return self._load("recurrent", known, self.time, batch)
         except BackendError:
-            if form == "chunkwise" or not self.exists("chunkwise"):
+            if not self.exists("chunkwise"):
                 raise
             return self._load("chunkwise", known, self.time, batch)
+
+    def plan(self, form: str, sizes: Mapping[str, int]) -> Plan:
+        """The plan of a form. Where states are caches, a token is a chunk of one row."""
+        plan = super().plan(form, sizes)
+        if form == "recurrent" and any(s.grows for s in plan.states):
+            return super().plan("chunkwise", sizes)
+        return plan
 
 
 class TritonOperator(TorchOperator):
@@ -51,6 +64,11 @@ class TritonOperator(TorchOperator):
     operands of the inputs' type. Raises `BackendError` for what no kernel can do, never running anything
     else instead.
     """
+
+    def __init__(self, program: Program, *, form: str, **settings: Any) -> None:
+        super().__init__(program, form=form, **settings)
+        if form != "auto":
+            self.forms.source(form, self.forms.example_sizes({}))  # raises if it has no kernels
 
     def _forms(self, program: Program, time: Extent | None, sizes: Mapping[str, int]) -> Forms:
         return TritonForms(program, time, sizes, self._printer())

@@ -17,7 +17,8 @@ from tensorc.sampling import roles
 FORMS = ("parallel", "chunkwise", "recurrent")
 BATCHES: tuple[tuple[int, ...], ...] = ((2, 3), (3,), (2, 1), ())
 SMALL = {"d": 3, "e": 2, "h": 2, "m": 4}
-TOLERANCE = 1e-9
+# What is let pass: so much of the largest value, and so much of what a change of 1e-11 makes.
+TOLERANCES = {"float64": (1e-9, 1e4), "float32": (2e-6, 1e6)}
 
 Arrays = list[np.ndarray[Any, Any]]
 
@@ -29,8 +30,12 @@ def check_forms(
     time: str | None = None,
     seed: int = 0,
     sizes: dict[str, int] | None = None,
+    backend: str = "numpy",
+    dtype: str = "float64",
+    options: dict[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Compare every form with the definition at these lengths of the time axis.
+    """Compare every form with the definition at these lengths of the time axis; `options` are those of the
+    launches, for a backend that has them.
 
     Returns why a form does not exist, by form. Fails with the sizes and the element that differs.
     """
@@ -39,15 +44,18 @@ def check_forms(
     refused, operators = {}, {}
     for form in (*FORMS, "auto"):
         try:
-            operators[form] = tensorc.compile(text, form=form, time=time, sizes=given)
-        except tensorc.FormError as error:
+            operators[form] = tensorc.compile(text, form=form, time=time, sizes=given, backend=backend)
+        except (tensorc.FormError, tensorc.BackendError) as error:
             refused[form] = str(error)
+            continue
+        if options:
+            operators[form].forms.options = options  # type: ignore[attr-defined]
     stream = operators["auto"].time
     for turn, length in enumerate(lengths):
         sizes_here = {n: SMALL.get(n, 3) for n in program.sizes()} | dict(program.defaults) | given
         for name in stream.names if stream else ("n",) if "n" in sizes_here else ():
             sizes_here[name] = length
-        case = Case(program, sizes_here, given, batched=turn % 2 == 1, seed=seed + turn)
+        case = Case(program, sizes_here, given, turn % 2 == 1, seed + turn, dtype)
         for operator in operators.values():
             case.whole(operator)
         if operators["auto"].forms.streams() and length > 1:
@@ -70,9 +78,16 @@ class Case:
     inputs: Arrays
     gold: Arrays
     allowed: Arrays
+    dtype: np.dtype[Any]
 
     def __init__(
-        self, program: Program, sizes: dict[str, int], given: dict[str, int], batched: bool, seed: int
+        self,
+        program: Program,
+        sizes: dict[str, int],
+        given: dict[str, int],
+        batched: bool,
+        seed: int,
+        dtype: str = "float64",
     ) -> None:
         rng = np.random.default_rng(seed)
         parts = roles(program)
@@ -85,14 +100,15 @@ class Case:
             if role == "gate" and any("n" in a.names for a in decl.axes):
                 role = "gate of a token"
             array = _draw(role, axis - len(decl.axes), shape, rng)
+            array = array.astype(dtype) if array.dtype.kind == "f" else array
             self.inputs.append(np.asarray(array.T.copy().T) if k % 2 else array)  # not contiguous
-        self.gold = _outputs(run(program, *self.inputs, sizes=given))
+        self.dtype = np.dtype(dtype)
+        double = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in self.inputs]
+        self.gold = _outputs(run(program, *double, sizes=given))
         # What rounding may do: how far the definition moves when the inputs are moved a little.
-        moved = [
-            x * (1 + 1e-11 * rng.normal(size=x.shape)) if x.dtype.kind == "f" else x for x in self.inputs
-        ]
+        moved = [x * (1 + 1e-11 * rng.normal(size=x.shape)) if x.dtype.kind == "f" else x for x in double]
         near = _outputs(run(program, *moved, sizes=given))
-        self.allowed = [_allowed(a, b) for a, b in zip(self.gold, near, strict=True)]
+        self.allowed = [_allowed(a, b, dtype) for a, b in zip(self.gold, near, strict=True)]
 
     def whole(self, operator: Operator) -> None:
         """The outputs of a call."""
@@ -133,7 +149,7 @@ class Case:
 
     def _compare(self, what: str, decl: TensorDecl, found: Any, gold: Any, allowed: Any) -> None:
         place = f"{what} form, {decl.name} at {self.sizes}\n{self.program}"
-        assert found.shape == gold.shape and found.dtype == gold.dtype, (found.shape, gold.shape, place)
+        assert found.shape == gold.shape and found.dtype == self.dtype, (found.shape, gold.shape, place)
         with np.errstate(invalid="ignore"):
             wrong = ~((np.abs(found - gold) <= allowed) | np.isinf(allowed))
         if wrong.any():
@@ -142,7 +158,7 @@ class Case:
 
 
 def _outputs(found: object) -> Arrays:
-    return list(found) if isinstance(found, tuple) else [found]  # type: ignore[list-item]
+    return [np.asarray(x) for x in (found if isinstance(found, tuple) else (found,))]
 
 
 def _at(array: Any, decl: TensorDecl, time: Extent, where: object) -> Any:
@@ -153,13 +169,14 @@ def _at(array: Any, decl: TensorDecl, time: Extent, where: object) -> Any:
     return array[(..., where, *[slice(None)] * after)]
 
 
-def _allowed(gold: Any, near: Any) -> Any:
+def _allowed(gold: Any, near: Any, dtype: str) -> Any:
     """The error that is let pass, infinite where the definition is not finite."""
     with np.errstate(invalid="ignore"):
         finite = np.isfinite(gold) & np.isfinite(near)
         scale = np.max(np.abs(gold), initial=0, where=finite)
         moved = np.where(finite, np.abs(gold - near), 0)
-    return np.where(finite, TOLERANCE * (1 + scale) + 1e4 * np.max(moved, initial=0), np.inf)
+    least, factor = TOLERANCES[dtype]
+    return np.where(finite, least * (1 + scale) + factor * np.max(moved, initial=0), np.inf)
 
 
 def _draw(role: str, axis: int, shape: Sequence[int], rng: np.random.Generator) -> Any:

@@ -1,0 +1,83 @@
+"""Programs in Triton's interpreter: `python -m tests.backends.triton_cases NAME ...`.
+
+Interpreter and compiler cannot share a process, so the tests call this one. Names are those of the catalogue,
+`NAME_grad` the gradient; each is compared with its definition in every form, whole and token by token, with
+fused kernels and with states computed first. Buffers that nothing has written hold NaN, and every element
+that is read or written lies in a tensor. Prints a line of JSON for each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import torch  # noqa: E402
+
+import tensorc  # noqa: E402
+from tensorc import runtime  # noqa: E402
+from tensorc.verify_torch import Poisoned  # noqa: E402
+from tests.agreement import check_forms  # noqa: E402
+from tests.backends import triton_guard  # noqa: E402
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+OPTIONS = ({"chunk": 16, "columns": 16, "tile": 16}, {"chunk": 16, "columns": 32, "tile": 16, "split": True})
+LENGTHS = (0, 1, 17, 35)
+SMALL = {"w": 4, "b": 4}
+
+
+def program_text(name: str) -> str:
+    """The text of a program of the catalogue, or of its gradient."""
+    path = EXAMPLES / f"{name.removesuffix('_grad')}.tc"
+    return str(tensorc.grad(path)) if name.endswith("_grad") else path.read_text(encoding="utf-8")
+
+
+def poison() -> None:
+    """Let the uninitialised memory of generated modules hold NaN."""
+    plain = runtime.load
+
+    def load(source: str) -> dict[str, object]:
+        functions = plain(source)
+        for function in functions.values():
+            names = getattr(function, "__globals__", {})
+            if names.get("torch") is torch:
+                names["torch"] = Poisoned()
+        return functions
+
+    from tensorc import forms
+
+    forms.load = load  # type: ignore[assignment]
+
+
+def check(name: str) -> str:
+    """Compare one program with its definition; what differs, or nothing."""
+    text = program_text(name)
+    program = tensorc.parse(text)
+    sizes = {size: SMALL.get(size, 3) for size, _ in program.defaults}
+    for number, options in enumerate(OPTIONS):
+        lengths = LENGTHS[:3] if number == 0 else LENGTHS[3:]
+        try:
+            check_forms(
+                text, lengths, sizes=sizes, backend="triton", dtype="float32", options=options, seed=number
+            )
+        except Exception:
+            return f"{options}\n{traceback.format_exc()}"
+    return ""
+
+
+def main() -> None:
+    triton_guard.install()
+    poison()
+    for name in sys.argv[1:]:
+        start = time.monotonic()
+        problem = check(name)
+        print(json.dumps({"name": name, "problem": problem, "seconds": time.monotonic() - start}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
