@@ -6,12 +6,12 @@ what is summed block by block.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tensorc.backends.tile_kernel import Fetch, Kernel, Lane, Place, Put, TileStep
 from tensorc.errors import BackendError
-from tensorc.ir import Expr, Index, Node, Read, rebuild
+from tensorc.ir import Compare, Index, Iverson, Node, Read, rebuild
 from tensorc.plan import (
     Accumulate,
     Columns,
@@ -25,8 +25,12 @@ from tensorc.plan import (
     Ref,
     Step,
     Stream,
+    Tile,
 )
 from tensorc.plan_stream import Running
+
+
+Part = TypeVar("Part", bound=Node)
 
 
 @dataclass(slots=True)
@@ -57,6 +61,9 @@ class Writer:
                 self.memory[step.out.value] = step.tensor
                 if step.out.value in self.outputs:
                     self._kernel([], step.out)
+            elif isinstance(step, Tile) and not step.gates and step.part == "fine":
+                order = Compare("<" if step.strict else "<=", Index(step.columns), Index(step.rows))
+                self._kernel([Map(step.out, Iverson(order), step.why)], step.out)
             elif isinstance(step, Map | Contract | Gather | Fold | Normalise):
                 self._kernel(self._steps(step), step.out)
             else:
@@ -100,7 +107,7 @@ class Writer:
         order = sorted(ref.axes, key=lambda a: int(a[1:]))
         return Put(output, ref, tuple(Lane(a) for a in order))
 
-    def _fetch(self, ref: Ref, names: Mapping[str, str] | None = None) -> Fetch:
+    def _fetch(self, ref: Ref) -> Fetch:
         own = Ref(f"{ref.value}:{','.join(ref.axes)}", ref.axes)
         return Fetch(own, self.memory[ref.value], tuple(Lane(a) for a in ref.axes))
 
@@ -108,12 +115,14 @@ class Writer:
         """A step with its operands from memory."""
         match step:
             case Gather():
-                axes = next(a for t, a in self.plan.tensors if t == self.memory[step.source.value])
+                tensor = self.memory[step.source.value]
+                labels = self.found.tensors.get(tensor, ())
+                axes = dict(self.plan.tensors).get(tensor) or tuple(map(self.plan.extent, labels))
                 places = tuple(
                     Lane(e.name) if isinstance(e, Index) else Place(e, extent)
                     for e, extent in zip(step.subscripts, axes, strict=True)
                 )
-                return [Fetch(step.out, self.memory[step.source.value], places, why=step.why)]
+                return [Fetch(step.out, tensor, places, why=step.why)]
             case Contract(left=left, right=right) if right is not None:
                 return self._product(step, left, right)
             case Contract(left=left):
@@ -148,7 +157,7 @@ class Writer:
         columns = Columns(inner[0], None, None, self.plan.extent(inner[0]))
         return [Stream((columns,), (Running(step.out, "sum"),), steps, step.why)]  # type: ignore[arg-type]
 
-    def _reads(self, node: Expr) -> tuple[list[Fetch], Expr]:
+    def _reads(self, node: Part) -> tuple[list[Fetch], Part]:
         """The reads of an expression as fetches."""
         fetches: dict[Ref, Fetch] = {}
 

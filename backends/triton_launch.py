@@ -15,7 +15,7 @@ from tensorc.backends.torch_library import FUNCTIONAL
 from tensorc.backends.torch_sequence import TorchHead
 from tensorc.backends.triton_kernel import KernelWriter
 from tensorc.ir import Extent, Program
-from tensorc.plan import Plan, State, Stream
+from tensorc.plan import Plan, Ref, State, Stream
 from tensorc.plan_io import plan_steps
 
 
@@ -40,6 +40,7 @@ class LaunchWriter(TorchHead):
         self.tensors: dict[str, Sequence[Extent | None]] = dict(plan.tensors)
         self.tensors |= {t: [extents.get(a) for a in axes] for t, axes in labels.items()}
         self.made: set[str] = set()
+        self.shared = False  # whether programs of one launch store the same state
 
     @property
     def lengths(self) -> frozenset[str]:
@@ -87,6 +88,10 @@ class LaunchWriter(TorchHead):
                 if isinstance(step, Put):
                     self._memory(step)
             self._call(kernel, 1)
+        if self.shared:
+            self.lines.insert(
+                at, "    tile = max(tile, 1 << 30 if in_place else 0)  # no two programs share a state"
+            )
         self._finish()
         self._drop(at)
         if self._streams() and self.plan.time in [a for i in self.program.inputs for a in i.axes]:
@@ -94,8 +99,8 @@ class LaunchWriter(TorchHead):
             self._start()
 
     def _options_text(self) -> list[str]:
-        """How kernels are launched: the rows of a chunk, the columns of a block, the largest tile of the grid;
-        what the compiler is told; whether states are computed first; how matrices are multiplied."""
+        """How kernels are launched: the rows of a chunk, the columns of a block, the largest tile of the
+        grid; what the compiler is told; whether states are computed first; how matrices are multiplied."""
         sizes = [f"chunk={self._chunk()}", "columns=64", "tile=64", "warps=4", "stages=1"]
         return [*sizes, "split=None", 'precision="ieee"', "in_place=False"]
 
@@ -282,6 +287,10 @@ class LaunchWriter(TorchHead):
         self.kernels += ["", "", *writer.write()]
         found = writer.arguments
         finals = [s for s in kernel.carried if kernel.finals]
+        tiled = [a for a in writer.axes.all if a.role == GRID]
+        for state in finals:
+            own = writer.axes.of(Ref(state.name, state.axes))
+            self.shared |= any(all(a is not b for b in own) for a in tiled)
         for state in finals:
             name = self.names.value(state.name)
             self.line(f"{name}_out = {name} if in_place else torch.empty_like({name})", depth)

@@ -43,11 +43,13 @@ class TritonForms(Forms):
         """Token by token; where the states are caches, a token is a chunk of one row."""
         known = self.example_sizes({}) | dict(sizes)
         try:
-            return self._load("recurrent", known, self.time, batch)
+            functions, plan, extra = self._load("recurrent", known, self.time, batch)
         except BackendError:
             if not self.exists("chunkwise"):
                 raise
-            return self._load("chunkwise", known, self.time, batch)
+            functions, plan, extra = self._load("chunkwise", known, self.time, batch)
+        step = with_keywords(functions["step"], dict(self.options))
+        return functions | {"step": step}, plan, extra
 
     def plan(self, form: str, sizes: Mapping[str, int]) -> Plan:
         """The plan of a form. Where states are caches, a token is a chunk of one row."""

@@ -29,12 +29,18 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 OPTIONS = ({"chunk": 16, "columns": 16, "tile": 16}, {"chunk": 16, "columns": 32, "tile": 16, "split": True})
 LENGTHS = (0, 1, 17, 35)
 SMALL = {"w": 4, "b": 4}
+FORMS = ("chunkwise", "recurrent")
 
 
 def program_text(name: str) -> str:
     """The text of a program of the catalogue, or of its gradient."""
     path = EXAMPLES / f"{name.removesuffix('_grad')}.tc"
     return str(tensorc.grad(path)) if name.endswith("_grad") else path.read_text(encoding="utf-8")
+
+
+def program_has_chunks(text: str) -> bool:
+    """Whether a program is computed in chunks; the parallel form is for those that are not."""
+    return tensorc.compile(text).forms.exists("chunkwise")
 
 
 def poison() -> None:
@@ -63,7 +69,14 @@ def check(name: str) -> str:
         lengths = LENGTHS[:3] if number == 0 else LENGTHS[3:]
         try:
             check_forms(
-                text, lengths, sizes=sizes, backend="triton", dtype="float32", options=options, seed=number
+                text,
+                lengths,
+                sizes=sizes,
+                backend="triton",
+                dtype="float32",
+                forms=FORMS if program_has_chunks(text) else ("parallel",),
+                options=options,
+                seed=number,
             )
         except Exception:
             return f"{options}\n{traceback.format_exc()}"

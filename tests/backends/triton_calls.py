@@ -1,0 +1,112 @@
+"""What calls of Triton operators do beside the definition: run as `python -m tests.backends.triton_calls` in
+a process with TRITON_INTERPRET=1. Prints the names of the checks that passed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tensorc
+from tests.backends import triton_guard
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def operator(name: str, **options: Any) -> Any:
+    """A program of the catalogue with small tiles."""
+    made = tensorc.compile(EXAMPLES / f"{name}.tc", backend="triton")
+    made.forms.options = {"chunk": 16, "columns": 16, "tile": 16} | options
+    return made
+
+
+def gold(name: str, *tensors: Any) -> Any:
+    """What the PyTorch backend makes of the same numbers in float64."""
+    return tensorc.compile(EXAMPLES / f"{name}.tc", backend="torch")(*(t.double() for t in tensors))
+
+
+def draw(*shape: int) -> Any:
+    return torch.randn(shape) / 2
+
+
+def half() -> None:
+    """float16 in and out, float32 between: the error is that of rounding the operands."""
+    q, k, v = (draw(2, 35, 8).half() for _ in range(3))
+    for name in ("linear_attention", "sliding_window"):
+        found = operator(name)(q, k, v)
+        assert found.dtype == torch.float16
+        expected = gold(name, q, k, v)
+        assert (found.double() - expected).abs().max() < 4e-3 * (1 + expected.abs().max())
+
+
+def layouts() -> None:
+    """Strides of any kind, expanded tensors, batch dimensions that some inputs lack."""
+    q, k, v = draw(3, 2, 35, 8), draw(35, 8), draw(2, 35, 6)
+    expected = gold("hla2", q, k, v)
+    strided = q.transpose(0, 1).contiguous().transpose(0, 1)
+    turned = v.mT.contiguous().mT
+    for one, three in ((q, v), (strided, turned), (q[:, :1].expand_as(q), v)):
+        wanted = expected if one is not q[:, :1] else gold("hla2", one, k, three)
+        found = operator("hla2")(one, k, three)
+        wanted = gold("hla2", one, k, three)
+        assert (found.double() - wanted).abs().max() < 1e-5 * (1 + wanted.abs().max())
+
+
+def in_place() -> None:
+    """A step may write its states over the old ones; otherwise those stay."""
+    q, k, v = draw(2, 9, 8), draw(2, 9, 8), draw(2, 9, 6)
+    expected = gold("hla2", q, k, v)
+    steady = operator("hla2")
+    _, state = steady.prefill(q[:, :5], k[:, :5], v[:, :5])
+    before = [t.clone() for t in state.tensors]
+    row, after = steady.step(state, q[:, 5], k[:, 5], v[:, 5])
+    assert all(torch.equal(a, b) for a, b in zip(before, state.tensors, strict=True))
+    moving = operator("hla2", in_place=True)
+    again, same = moving.step(state, q[:, 5], k[:, 5], v[:, 5])
+    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(state.tensors, same.tensors, strict=True))
+    assert torch.equal(row, again)
+    assert all(torch.equal(a, b) for a, b in zip(after.tensors, same.tensors, strict=True))
+    assert (row.double() - expected[:, 5]).abs().max() < 1e-5 * (1 + expected.abs().max())
+
+
+def wide_chunks() -> None:
+    """The chunk shapes no state, and triangular systems are right in all of them."""
+    q, k, v, beta = draw(1, 70, 8), draw(1, 70, 8), draw(1, 70, 6), torch.rand(1, 70)
+    expected = gold("delta_rule", q, k, v, beta)
+    for chunk in (16, 32, 64, 128):
+        found, state = operator("delta_rule", chunk=chunk).prefill(q, k, v, beta)
+        assert state.tensors[0].shape == (1, 8, 6)
+        assert (found.double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
+
+
+def refusals() -> None:
+    """What cannot run says so."""
+    x = torch.zeros(4, 2, dtype=torch.float64)
+    try:
+        operator("linear_attention")(x, x, x)
+    except tensorc.BackendError as error:
+        assert "float64" in str(error)
+    else:
+        raise AssertionError("float64 was taken")
+
+
+def packed() -> None:
+    """Documents in one sequence."""
+    q, k, v = draw(2, 40, 8), draw(2, 40, 8), draw(2, 40, 6)
+    found = operator("linear_attention")(q, k, v, cu_seqlens=[0, 17, 17, 40])
+    parts = [[x[:, a:b] for x in (q, k, v)] for a, b in ((0, 17), (17, 40))]
+    expected = torch.cat([gold("linear_attention", *part) for part in parts], 1)
+    assert (found.double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    triton_guard.install()
+    for check in (half, layouts, in_place, wide_chunks, refusals, packed):
+        check()
+        print(check.__name__, flush=True)
+
+
+if __name__ == "__main__":
+    main()
