@@ -29,7 +29,6 @@ from tensorc.plan import (
 )
 from tensorc.plan_stream import Running
 
-
 Part = TypeVar("Part", bound=Node)
 
 

@@ -18,6 +18,7 @@ from tensorc.ir import Extent, Program
 from tensorc.plan import Plan
 from tensorc.prepared import with_keywords
 from tensorc.torch_operator import TorchOperator
+from tensorc.triton_tuning import best, key_of, store, stored
 
 
 class TritonForms(Forms):
@@ -27,7 +28,19 @@ class TritonForms(Forms):
 
     def function(self, form: str, sizes: Mapping[str, int], batch: Batch = ANY) -> tuple[Function, Plan]:
         function, plan = super().function(form, sizes, batch)
-        return with_keywords(function, dict(self.options)), plan
+        return with_keywords(function, self.launch(form, sizes, batch)), plan
+
+    def launch(self, form: str, sizes: Mapping[str, int], batch: Batch) -> dict[str, Any]:
+        """How to launch the kernels of a form: as asked for, else as measured on this device."""
+        if not torch.cuda.is_available():
+            return dict(self.options)
+        found = stored(self.key(form, sizes, batch, torch.device("cuda")))
+        return (found or {}) | dict(self.options)
+
+    def key(self, form: str, sizes: Mapping[str, int], batch: Batch, device: torch.device) -> str:
+        """What measured options are kept under."""
+        half = not batch.typed
+        return key_of(self.source(form, sizes), dict(self._features(sizes)), half, device)
 
     sums = False
 
@@ -71,6 +84,35 @@ class TritonOperator(TorchOperator):
         super().__init__(program, form=form, **settings)
         if form != "auto":
             self.forms.source(form, self.forms.example_sizes({}))  # raises if it has no kernels
+
+    def tune(self, /, *arguments: object, **keywords: object) -> dict[str, Any]:
+        """Measure some launch options on these inputs, and keep the best for all lengths, on disk too.
+
+        Returns the options: keywords of the generated function. Options that were set stay as they are.
+        """
+        bound = self._bind(arguments, keywords)
+        self._check_tensors(bound)
+        form = self.choose(bound.sizes)
+        device = next(iter(bound.arrays.values())).device
+        forms, batch = self.forms, self._batch(bound)
+        assert isinstance(forms, TritonForms)
+        asked = dict(forms.options)
+
+        def run(options: dict[str, Any]) -> object:
+            forms.options = options | asked
+            self._calls.clear()
+            return self._run(form, bound, None)
+
+        try:
+            options, _ = best(run, {}, device)
+        finally:
+            forms.options = asked
+            self._calls.clear()
+            self._fast.clear()
+            self._tokens.clear()
+        store(forms.key(form, bound.sizes, batch, device), options)
+        forms.options = options | asked
+        return dict(forms.options)
 
     def _forms(self, program: Program, time: Extent | None, sizes: Mapping[str, int]) -> Forms:
         return TritonForms(program, time, sizes, self._printer())

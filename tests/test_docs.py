@@ -33,8 +33,8 @@ def blocks(page: Path, language: str) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if page.name == "nn.md":
-        pytest.importorskip("torch")
+    for needed in {"nn.md": ["torch"], "triton.md": ["torch", "triton"]}.get(page.name, []):
+        pytest.importorskip(needed)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)  # some write files
     namespace: dict[str, object] = {"__name__": "__page__"}

@@ -49,12 +49,25 @@ def test_kernels_are_the_definition(suffix: str, group: int) -> None:
 def test_half_precision_in_place_and_layouts() -> None:
     done = run("-m", "tests.backends.triton_calls")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["half", "layouts", "in_place", "wide_chunks", "refusals", "packed"]
+    assert done.stdout.split() == [
+        "half",
+        "layouts",
+        "in_place",
+        "wide_chunks",
+        "refusals",
+        "packed",
+        "tuning",
+    ]
 
 
 LINEAR = """
 def f(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
     o[i, x] = sum[j <= i](q[i, c] * k[j, c] * v[j, x])
+"""
+
+DECAYED = """
+def f(v[n, e], g[n]) -> o[n, e]:
+    o[i, x] = sum[j <= i](exp(sum[j < u <= i](g[u])) * v[j, x])
 """
 
 
@@ -89,4 +102,4 @@ def test_double_precision_is_refused() -> None:
 
 def test_what_has_no_kernel_says_so() -> None:
     with pytest.raises(tensorc.BackendError, match="no Triton kernels"):
-        tensorc.compile(LINEAR, backend="triton", form="parallel")
+        tensorc.compile(DECAYED, backend="triton", form="parallel")

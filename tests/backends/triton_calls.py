@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 import tensorc
+from tensorc.backends.python_base import Batch
+from tensorc.triton_tuning import stored
 from tests.backends import triton_guard
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -100,10 +102,27 @@ def packed() -> None:
     assert (found.double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
 
 
+def tuning() -> None:
+    """Options are measured, used, and kept under a key without the length."""
+    q, k, v = draw(2, 20, 8), draw(2, 20, 8), draw(2, 20, 6)
+    made = tensorc.compile(EXAMPLES / "linear_attention.tc", backend="triton")
+    made.forms.options = {"tile": 16}
+    options = made.tune(q, k, v)
+    assert options["tile"] == 16
+    found, expected = made(q, k, v), gold("linear_attention", q, k, v)
+    assert (found.double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
+    sizes, device = {"n": 20, "d": 8, "e": 6}, torch.device("cpu")
+    float32 = Batch(typed=frozenset("qkv"))
+    key = made.forms.key("chunkwise", sizes, float32, device)
+    assert key == made.forms.key("chunkwise", sizes | {"n": 900}, float32, device)
+    assert key != made.forms.key("chunkwise", sizes | {"d": 16}, float32, device)
+    assert stored(key) is not None
+
+
 def main() -> None:
     torch.manual_seed(0)
     triton_guard.install()
-    for check in (half, layouts, in_place, wide_chunks, refusals, packed):
+    for check in (half, layouts, in_place, wide_chunks, refusals, packed, tuning):
         check()
         print(check.__name__, flush=True)
 
