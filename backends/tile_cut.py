@@ -85,8 +85,12 @@ class Cutter:
 
     def lower(self, steps: Iterable[Step]) -> None:
         """Take the steps, those that move rows as reads of memory."""
+        seen: set[str] = set()
         for step in steps:
-            self.steps += self.moves.lower(step)
+            outs = {r.value for r in step_outputs(step)}
+            if not outs or not outs <= seen:  # what several loops make is made once
+                self.steps += self.moves.lower(step)
+            seen |= outs
 
     def cut(self) -> Cut:
         """The kernels of the loop."""
@@ -212,7 +216,10 @@ def cut_end(plan: Plan, name: str) -> Kernel | None:
         steps += [s for step in loop.before for s in moves.lower(step)]
     moves = Moves(plan, Loop(False, (), (), (), ()), False)
     steps += [s for step in plan.epilogue for s in moves.lower(step)]
-    makers = {ref.value: step for step in steps for ref in tile_outputs(step)}
+    makers: dict[str, TileStep] = {}
+    for step in steps:
+        for ref in tile_outputs(step):
+            makers.setdefault(ref.value, step)
     needed: set[int] = set()
     pending = [ref.value for _, ref in ends]
     while pending:
