@@ -223,10 +223,10 @@ def cut_end(plan: Plan, name: str) -> Kernel | None:
     needed: set[int] = set()
     pending = [ref.value for _, ref in ends]
     while pending:
-        step = makers.get(pending.pop())
-        if step is not None and id(step) not in needed:
-            needed.add(id(step))
-            pending += [r.value for r in tile_inputs(step)]
+        maker = makers.get(pending.pop())
+        if maker is not None and id(maker) not in needed:
+            needed.add(id(maker))
+            pending += [r.value for r in tile_inputs(maker)]
     order = {f"#{k}": k for k in range(16)}
     puts = [
         Put(output, ref, tuple(Lane(a) for a in sorted(ref.axes, key=lambda a: order[a])))
