@@ -68,12 +68,14 @@ class Recurrent(PairFactors):
         label = self.columns(PAST, width)
         when, own = node.reading.step()
         after = range(len(memory.gates)) if when == "after" else own
+        known = len(self.later)
         factors = self.pairs(node, column=label)
         decays = self.column_tile("right", label, self.column_gates(memory, label, why), why)
         factors += [d.relabel(names) for d in decays]
         gates = [self._gate(memory, k, names) for k in after]
         factors += [self.emitter.pointwise(g, None, why) for g in gates]
-        if self.folds.reach() != kept_rows(width) or not any(label in r.axes for r in factors):
+        ring = len(self.later) > known and self.folds.reach() == kept_rows(width)
+        if not ring or not any(label in r.axes for r in factors):
             factors.append(self.in_window(label, memory, why))
         out = self._labels(node.out.axes)
         total = [self._product(factors, out, why)]

@@ -101,6 +101,7 @@ class Counter:
         mean = (
             self.time if widest or plan.form != "recurrent" or self.time is None else HALF * (self.time + 1)
         )
+        self.labels |= {CACHED: mean, PAST: mean}  # of positions alone, where nothing is cached
         for state in plan.states:
             if state.grows:
                 held = None if state.reach is None else amount(self, state.reach)

@@ -2,7 +2,8 @@
 
 Every form of each program is compared with its definition in exact arithmetic (chunks of 1, 3 and 4,
 streams cut in two), and its generated source in float64 with batch dimensions, arrays that are not
-contiguous and sizes around a chunk. The summary says how many programs have each form, and why not.
+contiguous and sizes around a chunk. Of a program with exp of a score the approximation is one more program.
+The summary says how many programs have each form, and why not, and how many use what.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -35,6 +37,7 @@ class Tally:
     forms: Counter[str] = field(default_factory=Counter)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    mechanisms: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -45,8 +48,23 @@ class Tally:
         for form in ("chunkwise", "recurrent"):
             lines.append(f"{self.forms[form]} have the {form} form; of the others:")
             lines += [f"  {n:5}  {r}" for (f, r), n in self.refused.most_common() if f == form]
+        lines += [f"{n:5} with {what}" for what, n in self.mechanisms.most_common()]
         lines += [f"left out {n} times: {what}" for what, n in self.left_out.most_common(6)]
         return "\n".join([*lines, *self.failures])
+
+
+MECHANISMS = {
+    "its own result": r"^ *(m\d)\[.*= .*\b\1\[",
+    "softmax": r"softmax\[",
+    "a maximum, a mean or logsumexp": r"\b(max|min|mean|logsumexp)\[",
+    "a window": r"> i - \d|i - \d+ <=? j|- j < \d|< \d+\b.*<=? \w\b",
+    "segments": r"seg\[.*== seg\[",
+    "a shift": r"\[(\w, )?\w [-+] \d",
+    "a power of a score": r"\) \*\* \d",
+    "gates": r"(sum|prod)\[[^\]]*\bt\b",
+    "a block of positions": r"//",
+    "heads": r"\[h, n",
+}
 
 
 def check(text: str, seed: int, seconds: float, tally: Tally) -> None:
@@ -58,6 +76,7 @@ def check(text: str, seed: int, seconds: float, tally: Tally) -> None:
     result = operator.verify(seed=seed, time_limit=seconds)
     tally.evaluations += result.evaluations
     tally.left_out.update(re.sub(r"\d+", "#", what) for what in result.not_reached)
+    tally.mechanisms.update(m for m, pattern in MECHANISMS.items() if re.search(pattern, text, re.M))
     lengths = LONG[seed // 10 % len(LONG)] if seed % 10 == 0 else LENGTHS[seed % len(LENGTHS)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -69,6 +88,17 @@ def check(text: str, seed: int, seconds: float, tally: Tally) -> None:
             tally.forms[form] += 1
 
 
+def approximation(text: str, seed: int) -> str | None:
+    """The program with a polynomial for exp of its scores; None if it has none, or no such polynomial."""
+    try:
+        time = "n" if "n" in tensorc.parse(text).sizes() else None
+        program = tensorc.approximate(text, "exp", degree=seed % 3 + 1, bound=1.0, time=time)
+    except tensorc.TensorcError:
+        return None
+    assert tensorc.parse(str(program)) == program
+    return str(program)
+
+
 def _general(reason: str) -> str:
     """A reason without the names of its program."""
     return re.sub(r"\b(?!a\b|is\b|no\b|of\b|so\b)[a-zA-Z]\w?(_\d+)?\b(\[[^\]]*\])?", "·", reason)[:100]
@@ -78,8 +108,7 @@ def fuzz(first: int, count: int, seconds: float) -> Tally:
     """Check the programs of `count` seeds."""
     tally = Tally()
     started = time.monotonic()
-    for seed in range(first, first + count):
-        text = write_program(Random(seed))
+    for seed, text in _texts(first, count, tally):
         try:
             check(text, seed, seconds, tally)
         except LanguageError:
@@ -95,6 +124,21 @@ def fuzz(first: int, count: int, seconds: float) -> Tally:
             minutes = (time.monotonic() - started) / 60
             print(f"{tally.programs} programs, {len(tally.failures)} failures, {minutes:.0f} min", flush=True)
     return tally
+
+
+def _texts(first: int, count: int, tally: Tally) -> Iterator[tuple[int, str]]:
+    """The programs of the seeds, each with its approximation if it has one."""
+    for seed in range(first, first + count):
+        text = write_program(Random(seed))
+        yield seed, text
+        try:
+            other = approximation(text, seed)
+        except Exception:
+            tally.failures.append(f"\nseed {seed}, approximated:\n{text}\n{traceback.format_exc()}")
+            continue
+        if other is not None:
+            tally.mechanisms["a polynomial for exp"] += 1
+            yield seed, other
 
 
 def main() -> None:

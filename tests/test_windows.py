@@ -32,6 +32,7 @@ PROGRAMS = {
     "two windows": _sum("i - w < j <= i, i - 7 < j"),
     "later": _sum("i <= j < i + w", "exp(sum[i <= u < j](g[u]))"),
     "counts": HEAD + "    o[i, x] = sum[j, i - w < j <= i](1) * v[i, x] + sum[i - w < j <= i](j * v[j, x])",
+    "positions": HEAD + "    o[i, x] = sum[j, i - w < j <= i](0.5 ** (i - j) * j) * v[i, x]",
     "ratio": HEAD + "    s[i, j] = (q[i, c] ** 2) * (1 + k[j, c] ** 2)\n"
     "    o[i, x] = sum[i - w < j <= i](s[i, j] * v[j, x]) / (1 + sum[i - w < j <= i](s[i, j]))",
     "polynomial": HEAD + "    s[i, j] = q[i, c] * k[j, c]\n"
