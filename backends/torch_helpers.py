@@ -268,26 +268,6 @@ def _triangular(matrix, right, columns):
 def _system(blocks, rights, columns):
     """The unknowns of unknown[a] = right[a] + sum of blocks[a][b] @ unknown[b] over b, each block strictly
     lower triangular or None: one triangular system, the unknowns of a row side by side."""
-    count = len(rights)
-    known = [block for row in blocks for block in row if block is not None]
-    zero = torch.zeros_like(known[0])
-    flat = [zero if block is None else block for row in blocks for block in row]
-    flat = torch.broadcast_tensors(*flat)
-    lines = [torch.stack(flat[a * count : a * count + count], -1) for a in range(count)]
-    matrix = torch.stack(lines, -3)
-    matrix = matrix.reshape(*matrix.shape[:-4], count * matrix.shape[-4], count * matrix.shape[-2])
-    joint = torch.stack(torch.broadcast_tensors(*rights), -columns - 1)
-    lead = joint.dim() - columns - 2
-    rows = joint.shape[lead]
-    joint = joint.reshape(*joint.shape[:lead], rows * count, *joint.shape[lead + 2 :])
-    found = _triangular(matrix, joint, columns)
-    found = found.reshape(*found.shape[: found.dim() - columns - 1], rows, count, *joint.shape[lead + 1 :])
-    return found.unbind(-columns - 1)
-
-
-def _system(blocks, rights, columns):
-    """The unknowns of unknown[a] = right[a] + sum of blocks[a][b] @ unknown[b] over b, each block strictly
-    lower triangular or None: one triangular system, the unknowns of a row side by side."""
     known = [block for row in blocks for block in row if block is not None]
     batch = torch.broadcast_shapes(*(block.shape[:-2] for block in known))
     length, count = known[0].shape[-1], len(rights)
