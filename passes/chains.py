@@ -99,6 +99,26 @@ def merge(term: Term) -> Term | None:
     return _equal(term, {o: first for o in others})
 
 
+def apart_from_own(term: Term, tokens: Iterable[str], outputs: frozenset[str]) -> list[Term]:
+    """The term with strict orders between these tokens and the output, and what it is at equal tokens."""
+    merged = merge(term)
+    pending = [] if merged is None else [merged]
+    for token in tokens:
+        split: list[Term] = []
+        for one in pending:
+            found = next((r for r in _orders(one) if token in r.pair and r.pair & outputs), None)
+            if found is None or found.strict:
+                split.append(one)
+                continue
+            (output,) = found.pair - {token}
+            rest = tuple(r for r in one.relations if r is not found)
+            own = replace(one, relations=rest, factors=one.factors + found.diagonal())
+            same = _equal(own, {token: output})
+            split += [replace(one, relations=(*rest, replace(found, strict=True))), *([same] if same else [])]
+        pending = split
+    return pending
+
+
 def _scaled(term: Term, relation: Relation) -> Term:
     """The term times what a decay leaves over when it becomes part of an order."""
     if not isinstance(relation, Dense) or relation.scale == ONE:

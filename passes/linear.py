@@ -20,10 +20,11 @@ from tensorc.ir import (
     Reduce,
     Softmax,
     free_indices,
+    substitute,
     walk,
 )
 from tensorc.passes.affine import lag_of
-from tensorc.passes.chains import LinearTerm, NoScan, linear_terms
+from tensorc.passes.chains import LinearTerm, NoScan, apart_from_own, linear_terms
 from tensorc.passes.columns import column_extents
 from tensorc.passes.folds import FoldBuilder
 from tensorc.passes.inline import dependency_order, inline, is_recursive
@@ -34,7 +35,7 @@ from tensorc.passes.recursion import recursion
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stage_graph import Graph, Tensor
 from tensorc.passes.stages import StageBuilder
-from tensorc.passes.terms import Definition, Map, Sum, Term, counted, extents_of, rename_term, scaled
+from tensorc.passes.terms import Definition, Map, Sum, Term, counted, extents_of, rename_term, scaled, times
 from tensorc.plan import Ref, Why, span_line
 from tensorc.printing import print_expr
 
@@ -72,6 +73,7 @@ def stage_graph(
     builder = _GraphBuilder(program, time, sizes, log, bands)
     for group in dependency_order(program):
         if is_recursive(group):
+            builder.groups.append({e.target for e in group})
             found = recursion(group)
             if found.extent != time:
                 line = span_line(group[0].span)
@@ -93,6 +95,7 @@ class _GraphBuilder:
         self.folds.bands = bands
         self.axes: dict[str, tuple[Extent, ...]] = {}
         self.unknowns: dict[str, str] = {}
+        self.groups: list[set[str]] = []  # the equations that use each other's results
         for declaration in program.inputs:
             if sum(a == time for a in declaration.axes) > 1:
                 reason = f"the input {declaration.name} has the time axis twice: it is given for all pairs"
@@ -199,17 +202,26 @@ class _GraphBuilder:
         outputs = frozenset(b.name for b in definition.left if b.extent == self.time)
         parts: list[Expr] = []
         left = self._left(definition.left)
-        for term in definition.terms:
-            chains = self._chains(merge_masks(term), outputs, definition)
-            if chains is None:
-                parts.append(self.folds.sum(merge_masks(term), definition.left, left, why))
-                continue
-            self._need_sorted(term)
-            for linear in chains:
-                binds = {b.name: b.extent for b in (*definition.left, *linear.term.bound)}
-                parts.append(self._term(linear, definition.left, left, binds, why))
+        for given in definition.terms:
+            for term in self._strict(definition, given, outputs):
+                chains = self._chains(merge_masks(term), outputs, definition)
+                if chains is None:
+                    parts.append(self.folds.sum(merge_masks(term), definition.left, left, why))
+                    continue
+                self._need_sorted(given)
+                for linear in chains:
+                    binds = {b.name: b.extent for b in (*definition.left, *linear.term.bound)}
+                    parts.append(self._term(linear, definition.left, left, binds, why))
         total: Expr = Const(0) if not parts else parts[0] if len(parts) == 1 else Add(tuple(parts))
         return self._spread(total, left, why), left
+
+    def _strict(self, definition: Sum, term: Term, outputs: frozenset[str]) -> list[Term]:
+        """A term of a sum. Where equations that use each other read one up to their own token, what that
+        token has is a term of its own: the state is read before its write."""
+        own = next((g for g in self.groups if definition.source.partition("[")[0] in g), set[str]())
+        read = [f for f in term.factors if isinstance(f, Read) and f.tensor in own]
+        tokens = {s.name for f in read for s in f.subscripts if isinstance(s, Index)} - outputs
+        return apart_from_own(term, tokens, outputs) if tokens else [term]
 
     def _chains(self, term: Term, outputs: frozenset[str], definition: Sum) -> Sequence[LinearTerm] | None:
         """The term as scans; None if it must go through the pairs of its tokens."""
@@ -248,6 +260,7 @@ class _GraphBuilder:
         why: Why,
     ) -> Expr:
         """One linear term as an expression of the labels of the left side."""
+        linear, known = self._own_unknown(linear, left, labels)
         names = self.stages.labels(binds, "")
         tokens = frozenset(names[i] for i, extent in binds.items() if extent == self.time)
         renamed = LinearTerm(rename_term(linear.term, names), tuple(s.rename(names) for s in linear.scans))
@@ -256,11 +269,26 @@ class _GraphBuilder:
         kept = frozenset(names[b.name] for b in left)
         ref = self.stages.term(renamed, kept, tokens, why)
         if ref is None:
-            return scale
+            return times(scale, *known)
         back = {names[b.name]: label for b, label in zip(left, labels, strict=True)}
         ref = ref.relabel(back)
-        read = Read(self.stages.alias(ref), tuple(Index(a) for a in ref.axes))
+        read = times(Read(self.stages.alias(ref), tuple(Index(a) for a in ref.axes)), *known)
         return scaled(scale, read, [b for b in renamed.term.bound if b.extent != self.time])
+
+    def _own_unknown(
+        self, linear: LinearTerm, left: tuple[Bind, ...], labels: tuple[str, ...]
+    ) -> tuple[LinearTerm, tuple[Expr, ...]]:
+        """A term without the unknown of its own token that it is multiplied by, and that: it stays an
+        expression, which a system can take apart."""
+        names = {b.name: Index(label) for b, label in zip(left, labels, strict=True)}
+        for factor in linear.term.factors:
+            if not isinstance(factor, Read) or factor.tensor not in self.unknowns:
+                continue
+            if all(isinstance(s, Index) and s.name in names for s in factor.subscripts):
+                rest = tuple(f for f in linear.term.factors if f is not factor)
+                own: Expr = substitute(factor, names)
+                return replace(linear, term=replace(linear.term, factors=rest)), (own,)
+        return linear, ()
 
     def _spread(self, expr: Expr, left: tuple[str, ...], why: Why) -> Ref:
         """A value with exactly the labels of the left side; those missing on the right repeat it."""

@@ -14,7 +14,7 @@ import networkx as nx
 
 from tensorc.ir import Add, Const, Div, Expr, Index, Mul, Neg, Node, Read, rebuild, substitute, walk
 from tensorc.passes.blockwise import node_inputs
-from tensorc.passes.stage_graph import Folded, Graph, GraphNode, Product, Shift, Stage, Value
+from tensorc.passes.stage_graph import Folded, Graph, GraphNode, Product, Shift, Stage, Tensor, Value
 from tensorc.passes.terms import ONE, times
 from tensorc.plan import Ref
 
@@ -73,6 +73,7 @@ def system(graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> 
         raise NotAffine("it goes through pairs of tokens that are not separable")
     if any(isinstance(nodes[v], Shift) for v in cycle):
         raise NotAffine("it is read at a fixed distance, one token after the other")
+    nodes = nodes | {v: _pointwise(graph, n) for v in cycle if isinstance(n := nodes[v], Product)}
     if any(isinstance(nodes[v], Product) for v in cycle):
         raise NotAffine("its own result is contracted again after the state is read")
     written: set[str] = set()
@@ -85,6 +86,16 @@ def system(graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> 
     unknowns = sorted({ref.value for write in found.values() for ref, _ in write.terms})
     reads = {s.out.value: s for s in stages}
     return System(tuple(_row(nodes[name], graph, nodes, cycle, reads) for name in unknowns), found)
+
+
+def _pointwise(graph: Graph, node: Product) -> GraphNode:
+    """A product that sums nothing is an expression of one token."""
+    if {a for item in node.items for a in item.axes} - set(node.out.axes):
+        return node
+    for item in node.items:
+        graph.tensors.setdefault(item.value, Tensor(item.value, tuple(range(len(item.axes)))))
+    factors = (Read(item.value, tuple(Index(a) for a in item.axes)) for item in node.items)
+    return Value(node.out, times(*factors), node.why)
 
 
 def _write(node: GraphNode, graph: Graph, nodes: dict[str, GraphNode], cycle: frozenset[str]) -> Write:

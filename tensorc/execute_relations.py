@@ -152,9 +152,10 @@ def solve(numbers: Numbers, step: Solve, get: Get, row: str, column: str) -> lis
                 for earlier in range(t if mine == a else 0):
                     part = numbers.multiply(_row(factors, earlier, count), known[b][earlier])
                     unknown = numbers.add(unknown, part)
-            known[a].append(unknown)
+            known[a].append(np.asarray(unknown, right.dtype))  # a number alone is no array
     results = []
     for right, rows, out in zip(rights, known, step.outs, strict=True):
         nothing = right.take(0, right.ndim - count - 1) if length else right.sum(-count - 1)
+        nothing = np.asarray(nothing, right.dtype)
         results.append(spread(Labelled((row, *batch, *rest), _stack(rows, nothing, count)), out.axes))
     return results

@@ -140,7 +140,61 @@ def f(k[n, d], v[n, e, e]) -> o[n, e, e]:
     w[i, x, y] = v[i, x, y] - sum[j < i](k[i, c] * k[j, c] * w[j, y, x]) / 4
     o[i, x, y] = w[i, x, y]
 """
+# States as recurrences: what is written to them reads them.
+STATE_DELTA = """
+def f(q[n, d], k[n, d], v[n, e], b[n]) -> o[n, e]:
+    S[i, c, x] = S[i - 1, c, x] + b[i] * k[i, c] * (v[i, x] - sum[a](k[i, a] * S[i - 1, a, x]))
+    o[i, x] = q[i, c] * S[i, c, x]
+"""
+STATE_CHANNELS = """
+def f(q[n, d], k[n, d], v[n, e], b[n], g[n, d]) -> o[n, e]:
+    S[i, c, x] = (exp(g[i, c]) * S[i - 1, c, x] + b[i] * k[i, c] * v[i, x]
+                  - b[i] * k[i, c] * sum[a](k[i, a] * exp(g[i, a]) * S[i - 1, a, x]))
+    o[i, x] = q[i, c] * S[i, c, x]
+"""
+STATE_TWO_WRITES = """
+def f(q[n, d], k[n, d], l[n, d], v[n, e], u[n, e], b[n]) -> o[n, e]:
+    S[i, c, x] = (S[i - 1, c, x] + b[i] * k[i, c] * (v[i, x] - sum[a](k[i, a] * S[i - 1, a, x]))
+                  + l[i, c] * (u[i, x] - sum[a](l[i, a] * S[i - 1, a, x])) / 2)
+    o[i, x] = q[i, c] * S[i, c, x]
+"""
+STATE_BACKWARDS = """
+def f(q[n, d], k[n, d], v[n, e], b[n]) -> o[n, e]:
+    S[c, i, x] = (b[i] * (S[c, i + 1, x] - k[i, c] * sum[a](k[i, a] * S[a, i + 1, x]) / 2)
+                  + k[i, c] * v[i, x])
+    o[i, x] = q[i, c] * S[c, i, x]
+"""
+STATE_TANH = """
+def f(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
+    S[i, c, x] = S[i - 1, c, x] + k[i, c] * tanh(v[i, x] - sum[a](k[i, a] * S[i - 1, a, x]))
+    o[i, x] = q[i, c] * S[i, c, x]
+"""
+VECTOR_STATE = """
+def f(x[n, d], u[n, d], a[n]) -> h[n, d]:
+    h[i, c] = a[i] * h[i - 1, c] - u[i, c] * sum[b](u[i, b] * h[i - 1, b]) / 3 + x[i, c]
+"""
+RESET = """
+def f(q[n, d], k[n, d], v[n, e], r[n]) -> o[n, e]:
+    S[i, c, x] = where(r[i] > 0, 0, S[i - 1, c, x]) + k[i, c] * v[i, x]
+    o[i, x] = q[i, c] * S[i, c, x]
+"""
+# The second equation reads what the first one writes at the same token.
+OWN_TOKEN = """
+def f(q[n, d], k[n, d], r[n, d], v[n, e], b[n], g[n, d]) -> o[n, e]:
+    D[i, j, c] = exp(sum[j < t <= i](g[t, c]))
+    w[i, x] = b[i] * (v[i, x] - sum[j < i](D[i, j, c] * r[i, c] * k[j, c] * z[j, x]))
+    z[i, x] = v[i, x] - sum[j <= i](D[i, j, c] * k[i, c] * k[j, c] * w[j, x]) / 4
+    o[i, x] = sum[j <= i](D[i, j, c] * q[i, c] * k[j, c] * (w[j, x] + z[j, x]))
+"""
 PROGRAMS = {
+    "delta as a state": (STATE_DELTA, ("chunkwise", "recurrent"), 3 * 2),
+    "channels as a state": (STATE_CHANNELS, ("chunkwise", "recurrent"), 3 * 2),
+    "two writes of a state": (STATE_TWO_WRITES, ("chunkwise", "recurrent"), 3 * 2),
+    "a state backwards": (STATE_BACKWARDS, ("chunkwise",), None),
+    "a state by a function": (STATE_TANH, ("recurrent",), 3 * 2),
+    "a vector as a state": (VECTOR_STATE, ("chunkwise", "recurrent"), 3),
+    "reset": (RESET, ("chunkwise", "recurrent"), 3 * 2),
+    "own token": (OWN_TOKEN, ("chunkwise", "recurrent"), 3 * 3 * 2),
     "delta": (DELTA, ("chunkwise", "recurrent"), 3 * 2),
     "reverse": (REVERSE, ("chunkwise",), None),
     "heads": (HEADS, ("chunkwise", "recurrent"), 2 * 3 * 2),
