@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import networkx as nx
 
 from tensorc.backends.tile_cut import tile_inputs, tile_outputs
-from tensorc.backends.tile_kernel import Fetch, Kernel, Lane, Put, TileStep
+from tensorc.backends.tile_kernel import Anchored, Fetch, Kernel, Lane, Put, TileStep
 from tensorc.ir import Extent
 from tensorc.plan import (
     CACHED,
@@ -203,7 +203,9 @@ def _mark(steps: list[TileStep], axes: Axes) -> None:
         for k, label in enumerate(names):
             if any(scope[other] is scope[label] for other in names[:k]):
                 scope[label].twice = True
-        if isinstance(step, Contract):
+        if isinstance(step, Anchored):
+            scope[step.feature].matrix = scope[step.feature].mixed = True
+        elif isinstance(step, Contract):
             groups = dot_labels(step)
             if groups is None or not groups[2]:
                 continue
@@ -226,6 +228,8 @@ def _summed(step: TileStep) -> Iterable[str]:
     match step:
         case Contract(out=out):
             return [a for r in tile_inputs(step) for a in r.axes if a not in out.axes]
+        case Anchored(out=out, feature=feature):
+            return () if feature in out.axes else (feature,)
         case Fold(over=over) | Normalise(over=over) | Weigh(over=over):
             return over
         case Fetch(out=out):

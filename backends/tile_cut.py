@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tensorc.backends.tile_anchor import anchored
 from tensorc.backends.tile_kernel import (
+    Anchored,
     Cut,
     Fetch,
     Kernel,
@@ -50,6 +52,8 @@ def tile_inputs(step: TileStep) -> list[Ref]:
                 for e in step.places for r in _reads(e)]  # fmt: skip
     if isinstance(step, Weights):
         return []
+    if isinstance(step, Anchored):
+        return step.reads
     if isinstance(step, Stream):
         own = {r.value for s in step.steps for r in tile_outputs(s)} | {r.ref.value for r in step.running}
         return [r for s in step.steps for r in tile_inputs(s) if r.value not in own]
@@ -58,7 +62,7 @@ def tile_inputs(step: TileStep) -> list[Ref]:
 
 def tile_outputs(step: TileStep) -> list[Ref]:
     """The values a step of a kernel makes."""
-    if isinstance(step, Fetch | Weights):
+    if isinstance(step, Fetch | Weights | Anchored):
         return [step.out]
     return [] if isinstance(step, Put) else step_outputs(step)
 
@@ -91,6 +95,7 @@ class Cutter:
             if not outs or not outs <= seen:  # what several loops make is made once
                 self.steps += self.moves.lower(step)
             seen |= outs
+        self.steps = anchored(self.steps)
 
     def cut(self) -> Cut:
         """The kernels of the loop."""

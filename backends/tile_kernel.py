@@ -6,7 +6,7 @@ said here: where in memory a tile is read from and written to, which states are 
 and which are read from memory, and what runs at once.
 
     kernel     Kernel(name, order, carried, fetched, steps, ...)
-    step       a step of a plan | Fetch | Put
+    step       a step of a plan | Fetch | Put | Weights | Anchored
     subscript  Row | Lane | Place | Listed          one for each axis of a tensor in memory
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tensorc.ir import Expr, Extent
-from tensorc.plan import Ref, State, Step, Why
+from tensorc.plan import GateUse, Ref, State, Step, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,28 @@ class Put:
     why: Why = field(default=Why(), compare=False)
 
 
-TileStep: TypeAlias = Step | Fetch | Put | Weights
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """The product of a decay of single features between tokens, of `left` [ROW, feature], `right` [COLUMN,
+    feature] and `pairs` [ROW, COLUMN], summed over the feature (`out` is [ROW, COLUMN]) or over the columns
+    (`out` is [ROW, feature]). Any of the three may be missing."""
+
+    out: Ref
+    gate: GateUse
+    strict: bool
+    feature: str
+    left: Ref | None
+    right: Ref | None
+    pairs: Ref | None
+    why: Why = field(default=Why(), compare=False)
+
+    @property
+    def reads(self) -> list[Ref]:
+        """The values it reads."""
+        return [self.gate.gate, *(r for r in (self.left, self.right, self.pairs) if r is not None)]
+
+
+TileStep: TypeAlias = Step | Fetch | Put | Weights | Anchored
 
 
 @dataclass(frozen=True, slots=True)

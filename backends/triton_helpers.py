@@ -186,6 +186,92 @@ def _whole_power(gate, count):
 
 
 @triton.jit
+def _of_block(x, K: tl.constexpr, ROWS: tl.constexpr):
+    """For each row, the row number K of its block of 16."""
+    parts: tl.constexpr = ROWS // 16
+    here = (tl.arange(0, 16) == K)[None, :, None]
+    blocks = tl.reshape(x, (parts, 16, x.shape[1]))
+    row = tl.sum(tl.where(here, blocks, tl.zeros_like(blocks)), 1)
+    return tl.reshape(tl.broadcast_to(row[:, None, :], blocks.shape), x.shape)
+
+
+@triton.jit
+def _anchored_pairs(
+    left,
+    right,
+    late,
+    early,
+    late_none,
+    early_none,
+    ROWS: tl.constexpr,
+    STRICT: tl.constexpr,
+    DOT: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """The sum over c of left[i, c] right[j, c] 2^(late[i, c] - early[j, c]) where j <= i (j < i if strict),
+    else 0. Between blocks of 16 rows the exponent is split at the last row before the later block; within a
+    block it is taken column by column."""
+    slot = tl.arange(0, ROWS)
+    block = slot // 16
+    total = tl.zeros((ROWS, ROWS), tl.float32)
+    for s in range(1, ROWS // 16):
+        last = (slot == s * 16 - 1)[:, None]
+        anchor = tl.sum(tl.where(last, early, 0.0), 0)[None, :]
+        none = tl.sum(tl.where(last, early_none, 0), 0)[None, :]
+        rows = (block == s)[:, None] & (late_none == none)
+        columns = (block < s)[:, None] & (early_none == none)
+        a = left * tl.exp2(tl.where(rows, late - anchor, float("-inf")))
+        b = right * tl.exp2(tl.where(columns, anchor - early, float("-inf")))
+        total += tl.dot(a.to(DOT), tl.trans(b).to(DOT), input_precision=PRECISION)
+    for k in tl.static_range(16):
+        at = block * 16 + k
+        seen = (at < slot) if STRICT else (at <= slot)
+        same = seen[:, None] & (late_none == _of_block(early_none, k, ROWS))
+        decay = tl.exp2(tl.where(same, late - _of_block(early, k, ROWS), float("-inf")))
+        column = tl.sum(left * _of_block(right, k, ROWS) * decay, 1)
+        total += tl.where(slot[None, :] == at[:, None], column[:, None], 0.0)
+    return total
+
+
+@triton.jit
+def _anchored_rows(
+    pairs,
+    right,
+    late,
+    early,
+    late_none,
+    early_none,
+    ROWS: tl.constexpr,
+    STRICT: tl.constexpr,
+    DOT: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """The sum over j <= i (j < i if strict) of pairs[i, j] right[j, c] 2^(late[i, c] - early[j, c]), split as
+    in `_anchored_pairs`."""
+    slot = tl.arange(0, ROWS)
+    block = slot // 16
+    total = tl.zeros(late.shape, tl.float32)
+    for s in range(1, ROWS // 16):
+        last = (slot == s * 16 - 1)[:, None]
+        anchor = tl.sum(tl.where(last, early, 0.0), 0)[None, :]
+        none = tl.sum(tl.where(last, early_none, 0), 0)[None, :]
+        rows = (block == s)[:, None] & (late_none == none)
+        columns = (block < s)[:, None] & (early_none == none)
+        b = right * tl.exp2(tl.where(columns, anchor - early, float("-inf")))
+        a = tl.where((block == s)[:, None] & (block < s)[None, :], pairs, 0.0)
+        part = tl.dot(a.to(DOT), b.to(DOT), input_precision=PRECISION)
+        total += part * tl.exp2(tl.where(rows, late - anchor, float("-inf")))
+    for k in tl.static_range(16):
+        at = block * 16 + k
+        seen = (at < slot) if STRICT else (at <= slot)
+        same = seen[:, None] & (late_none == _of_block(early_none, k, ROWS))
+        decay = tl.exp2(tl.where(same, late - _of_block(early, k, ROWS), float("-inf")))
+        score = tl.sum(tl.where(slot[None, :] == at[:, None], pairs, 0.0), 1)
+        total += score[:, None] * _of_block(right, k, ROWS) * decay
+    return total
+
+
+@triton.jit
 def _chain(gate_1, state_1, gate_2, state_2):
     """Two stretches of a recurrence as one."""
     return gate_1 * gate_2, gate_2 * state_1 + state_2

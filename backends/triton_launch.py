@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 
 from tensorc.backends.python_layout import tuple_text
-from tensorc.backends.tile_axes import GRID, SCALAR, Axis
+from tensorc.backends.tile_anchor import is_cube
+from tensorc.backends.tile_axes import GRID, SCALAR, Axis, flat
 from tensorc.backends.tile_cut import cut, cut_end
 from tensorc.backends.tile_kernel import Cache, Cut, Kept, Kernel, Launch, Put
 from tensorc.backends.tile_whole import whole
@@ -105,8 +106,10 @@ class LaunchWriter(TorchHead):
         return [*sizes, "split=None", 'precision="ieee"', "in_place=False"]
 
     def _chunk(self) -> int:
-        """The chunk by default: 16 where decays of single features make cubes of tokens, 64 elsewhere."""
-        return 16 if self.plan.form == "recurrent" else min(64, max(16, self.plan.chunk))
+        """The chunk by default: 16 where kernels make cubes of tokens, tokens and features, else 64."""
+        kernels = (launch.serial for found in self.cuts for launch in found.launches)
+        cubes = any(is_cube(s) for kernel in kernels for s in flat(kernel.steps))
+        return 16 if cubes or self.plan.form == "recurrent" else 64
 
     def _streams(self) -> bool:
         return len(self.plan.loops) == 1 and not self.plan.loops[0].reverse
@@ -252,8 +255,6 @@ class LaunchWriter(TorchHead):
         self._call(launch.serial, 2)
 
     def _reads(self, kernel: Kernel) -> list[str]:
-        from tensorc.backends.tile_axes import flat
-
         return [getattr(s, "tensor", "") for s in flat(kernel.steps)]
 
     def _cache(self, cache: Cache) -> None:

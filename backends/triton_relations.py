@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorc.backends.tile_axes import SCALAR
+from tensorc.backends.tile_kernel import Anchored
 from tensorc.backends.triton_expr import spread
 from tensorc.backends.triton_steps import StepPrinter
 from tensorc.plan import COLUMN, ROW, Delay, GateUse, Ref, ScanTile, Solve, Tail, Tile
@@ -129,6 +130,37 @@ class RelationPrinter(StepPrinter):
         gate = self.tile(use.gate, labels)
         text = f"{kind}({gate}, {count})"
         return f"tl.where({mask}, {text}, 0.0)" if mask else text
+
+    def _anchored(self, step: Anchored) -> None:
+        """A decay of single features, without its cube."""
+        feature, rows, columns = step.feature, [ROW, step.feature], [COLUMN, step.feature]
+        sums, late = self._sums(step.gate), self._late(step.gate)
+        pairs = step.feature not in step.out.axes
+        left = self._side(step.left, rows, [feature], late)
+        right = self._side(step.right, columns, [COLUMN, feature] if pairs else [COLUMN], sums)
+        common = f"{late[0]}, {sums[0]}, {late[1]}, {sums[1]}, CHUNK, {step.strict}, DOT, PRECISION"
+        if pairs:
+            text = f"_anchored_pairs({left}, {right}, {common})"
+            if step.pairs is not None:
+                text = f"{self.tile(step.pairs, [ROW, COLUMN])} * {text}"
+            labels, zero = [ROW, COLUMN], [COLUMN]
+        else:
+            scores = "tl.full((CHUNK, CHUNK), 1.0, tl.float32)"
+            if step.pairs is not None:
+                scores = self.masked(step.pairs, [ROW, COLUMN], [COLUMN])
+            text = f"{left} * _anchored_rows({scores}, {right}, {common})"
+            labels, zero = rows, []
+        finite = all(self.made[r.value].finite for r in step.reads)
+        self.line(f"{self.make(step.out, labels, zero, finite)} = {text}")
+
+    def _side(self, ref: Ref | None, labels: list[str], over: list[str], sums: tuple[str, ...]) -> str:
+        """A factor over all of its positions, with the signs of the gates."""
+        text = f"tl.full({self.shape(labels)}, 1.0, tl.float32)"
+        if ref is not None:
+            text = self.masked(ref, labels, [a for a in over if a in ref.axes])
+            if set(self.labels(ref)) != set(labels):
+                text = self.broadcast(text, labels)
+        return text if len(sums) == 2 else f"({text}) * _parity({sums[2]})"
 
     # -- scans -------------------------------------------------------------------------------------------
 

@@ -82,6 +82,19 @@ def wide_chunks() -> None:
         assert (found.double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
 
 
+def strong_gates() -> None:
+    """Decays of −20 a token, and log gates of −inf, in long chunks: no overflow, no NaN."""
+    q, k, v = draw(1, 70, 8), draw(1, 70, 8), draw(1, 70, 6)
+    g = -20 * torch.rand(1, 70, 8)
+    g[:, 30:50] *= 0.001
+    g[:, 40, :3] = -torch.inf
+    for name, gates in (("gated", g), ("scalar_gated", g[..., 0])):
+        expected = gold(name, q, k, v, gates)
+        for options in ({"chunk": 64}, {"chunk": 32, "split": True}):
+            found = operator(name, **options)(q, k, v, gates)
+            assert (found.double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
+
+
 def refusals() -> None:
     """What cannot run says so."""
     x = torch.zeros(4, 2, dtype=torch.float64)
@@ -122,7 +135,7 @@ def tuning() -> None:
 def main() -> None:
     torch.manual_seed(0)
     triton_guard.install()
-    for check in (half, layouts, in_place, wide_chunks, refusals, packed, tuning):
+    for check in (half, layouts, in_place, wide_chunks, strong_gates, refusals, packed, tuning):
         check()
         print(check.__name__, flush=True)
 
