@@ -80,7 +80,11 @@ class Recurrent(PairFactors):
         out = self._labels(node.out.axes)
         total = [self._product(factors, out, why)]
         if when == "after":
-            mine = self._product(self.pairs(node, column=None), out, why)
+            pairs = self.pairs(node, column=None)
+            gone = {a for a in node.state.axes if a not in out and not any(a in r.axes for r in pairs)}
+            for label in sorted(gone):  # only gates have it: as often as there are of them
+                pairs.append(self.emitter.pointwise(spread_of(label), (label,), why))
+            mine = self._product(pairs, out, why)
             inside = Iverson(Compare("<", Const(0), width))
             total.append(mine if isinstance(width, Const) and width.value > 0 else times(inside, mine))
         return self.emitter.pointwise(Add(tuple(total)), out, why)
@@ -98,3 +102,8 @@ class Recurrent(PairFactors):
 
 def _read(ref: Ref) -> Expr:
     return Read(ref.value, tuple(Index(a) for a in ref.axes))
+
+
+def spread_of(label: str) -> Expr:
+    """1 for each position of a label."""
+    return Add((Const(1), Mul((Const(0), Index(label)))))

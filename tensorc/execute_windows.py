@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensorc.execute_stream import number
-from tensorc.execute_values import PlanError, spread
+from tensorc.execute_values import Labelled, PlanError, spread
 from tensorc.ir import Expr
 from tensorc.numbers import Array
 from tensorc.plan import Ref, Slide
@@ -71,4 +71,5 @@ def _make_gates(machine: Interpreter, ref: Ref, out: Ref, gates: Array) -> None:
     gone = tuple(lead + k for k, a in enumerate(out.axes) if a not in ref.axes)
     if any(gates.shape[k] != 1 for k in gone):
         raise PlanError("A gate of a window has labels that it is not made under.")
-    machine.make(ref, gates.squeeze(gone))
+    order = tuple(a for a in out.axes if a in ref.axes)
+    machine.make(ref, spread(Labelled(order, gates.squeeze(gone)), ref.axes))

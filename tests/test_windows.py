@@ -33,6 +33,10 @@ PROGRAMS = {
     "later": _sum("i <= j < i + w", "exp(sum[i <= u < j](g[u]))"),
     "counts": HEAD + "    o[i, x] = sum[j, i - w < j <= i](1) * v[i, x] + sum[i - w < j <= i](j * v[j, x])",
     "positions": HEAD + "    o[i, x] = sum[j, i - w < j <= i](0.5 ** (i - j) * j) * v[i, x]",
+    "gates of their own features": "def f(b[n], R[d, e], h[d], g[n, e], w=5) -> o[n]:\n"
+    "    o[i] = sum[x, c, i - w < j <= i](exp(sum[j < u <= i](g[u, x])) * h[c] ** (i - j) * b[j] * R[c, x])",
+    "a feature of gates alone": "def f(b[n], h[d], w=5) -> o[n]:\n"
+    "    o[i] = sum[c, i - w < j <= i](h[c] ** (i - j) * b[j])",
     "ratio": HEAD + "    s[i, j] = (q[i, c] ** 2) * (1 + k[j, c] ** 2)\n"
     "    o[i, x] = sum[i - w < j <= i](s[i, j] * v[j, x]) / (1 + sum[i - w < j <= i](s[i, j]))",
     "polynomial": HEAD + "    s[i, j] = q[i, c] * k[j, c]\n"
