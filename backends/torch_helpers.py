@@ -133,7 +133,7 @@ def _known(x):
 def _decay(gate, log, axis):
     """Running logarithms of gates along an axis, in float64 unless all are near 0, with the counts of
     negative gates and of zeros (None where there are none): what `_segment` subtracts. Zeros are counted,
-    never part of the sum."""
+    never part of the sum; neither are logarithms so low that the sum would lose all others."""
     known = _known(gate)
     if log:
         sums = gate.cumsum(axis, dtype=torch.float64)
@@ -141,9 +141,9 @@ def _decay(gate, log, axis):
             low, high = (x.item() for x in sums.aminmax())
             if low >= -8 and high <= 8:  # a float32 is then as good to 5e-7
                 return sums.to(gate.dtype), None, None
-            if low > -math.inf:
+            if low > -1e4:
                 return sums, None, None
-        zero = gate == -math.inf
+        zero = gate < -1e4
         return gate.masked_fill(zero, 0).cumsum(axis, dtype=torch.float64), None, zero.cumsum(axis)
     zero, negative = gate == 0, gate < 0
     sums = gate.masked_fill(zero, 1).abs().to(torch.float64).log().cumsum(axis)

@@ -25,7 +25,7 @@ def choose(source: Source, definitions: Sequence[Definition], name: str | None) 
         if name not in names:
             listed = ", ".join(names)
             source.fail(
-                f"No program {name}{did_you_mean(name, names) or '.'}", None, f"The text holds {listed}."
+                f"No program {name}{did_you_mean(str(name), names) or '.'}", None, f"The text holds {listed}."
             )
         return name
     called = {call.program for d in definitions for call in calls(d) if call.program != d.name}

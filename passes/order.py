@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 from tensorc.passes.relation import Scan
 
-LONG = 2**40  # a sequence so long that every term with fewer tokens is cheaper
-STATE = 2**240  # multiply-adds count before the elements of states
+LONG = 2**240  # a sequence so long that every term with fewer tokens is cheaper, whatever its features
+STATE = 2**480  # multiply-adds count before the elements of states
 EXACT_ALL = 8
 EXACT_CONNECTED = 12
 MEMBERS = 32  # larger products are not looked up among the known ones

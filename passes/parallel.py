@@ -22,6 +22,7 @@ from tensorc.ir import (
     Mul,
     Program,
     Read,
+    Reduce,
     Size,
     free_indices,
     substitute,
@@ -145,6 +146,9 @@ class Parallel:
         return self.emitter.pointwise(expr, left, why)
 
     def _term(self, term: Term, left: tuple[Bind, ...], names: dict[str, str], why: Why) -> Expr | None:
+        fold = None if self.emitter is self.outer else _masked(rename_term(term, names))
+        if fold is not None:
+            return self._product(fold, left, names, why)
         masked = merge_masks(term)
         # What scans only for sorted data stays a mask here: the parallel form takes any data.
         masks = [as_factor(r.dense()[0]) for r in masked.relations if r.sorted_tensors()]
@@ -157,7 +161,9 @@ class Parallel:
             merged = masked
         if merged is None:
             return None
-        renamed = guard_pairs(rename_term(merged, names))
+        return self._product(guard_pairs(rename_term(merged, names)), left, names, why)
+
+    def _product(self, renamed: Term, left: tuple[Bind, ...], names: dict[str, str], why: Why) -> Expr:
         items = [self.emitter.pointwise(f, None, why) for f in renamed.factors]
         for relation in renamed.relations:
             items += self._relation(relation, why)
@@ -294,6 +300,22 @@ class Parallel:
 def _stem(name: str) -> str:
     """A letter without the number that told it from others: j_2 is j."""
     return re.sub(r"(_\d+)+$", "", name)
+
+
+def _masked(term: Term) -> Term | None:
+    """In a recursion, a sum of one factor over pairs that conditions choose, as a fold: the factor may be
+    minus infinity elsewhere, the logarithm of a gate, so that a product with a mask does not leave it out."""
+    domain = tuple(f.condition for f in term.factors if isinstance(f, Iverson))
+    rest = [f for f in term.factors if not isinstance(f, Iverson)]
+    if len(rest) != 1 or term.relations:
+        return None
+    inside = frozenset().union(*map(free_indices, domain)) | free_indices(rest[0])
+    over = tuple(b for b in term.bound if b.name in inside)
+    if not over or inside == free_indices(rest[0]):
+        return None
+    bound = tuple(b for b in term.bound if b not in over)
+    fold = Reduce("sum", over, domain, times(term.scale, rest[0]))
+    return Term(factors=(fold,), bound=bound)
 
 
 def _at(value: Expr, index: str) -> Expr:

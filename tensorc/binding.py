@@ -212,6 +212,11 @@ def as_array(name: str, value: object) -> Any:
         if hasattr(value, "shape") and hasattr(value, "ndim") and hasattr(value, "dtype"):
             return value  # an array of another library
         raise TensorcError(f"{name} must be an array or a number, not {type(value).__name__}.")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TensorcError(
+            f"{name} is a masked array, and no program reads its mask. Pass {name}.data, and the mask as an "
+            "input of its own, compared in a condition."
+        )
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:

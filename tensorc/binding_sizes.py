@@ -9,6 +9,8 @@ from typing import Any
 from tensorc.errors import ShapeError, TensorcError
 from tensorc.ir import Extent
 
+LONGEST_AXIS = 2**63 - 1  # what NumPy can count
+
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
@@ -131,6 +133,8 @@ def check_sizes(sizes: Mapping[str, Any], names: Collection[str]) -> dict[str, i
             number = -1
         if number < 0:
             raise ShapeError(f"The size {name} must be an integer from 0, not {value!r}.")
+        if number > LONGEST_AXIS:
+            raise ShapeError(f"The size {name} is 2**63 or more; no axis is that long.")
         checked[name] = number
     return checked
 

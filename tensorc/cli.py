@@ -34,7 +34,7 @@ app = typer.Typer(
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A program, or - for standard input.")]
 Def = Annotated[str | None, typer.Option("--def", metavar="NAME", help="Which program of the file.")]
-Backend = Annotated[str, typer.Option(metavar="B", help="numpy or reference.")]
+Backend = Annotated[str, typer.Option(metavar="B", help="numpy, torch or reference.")]
 Form = Annotated[str, typer.Option(metavar="F", help="auto, parallel, chunkwise or recurrent.")]
 Time = Annotated[str | None, typer.Option(metavar="SIZE", help="The time axis, where it is not clear.")]
 Sizes = Annotated[

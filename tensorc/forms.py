@@ -32,6 +32,7 @@ Function = Callable[..., Any]
 Printer = Callable[..., str]  # program, plan, what is known of the batch dimensions: the source of a plan
 CHUNK = 64  # the chunk that plans are first made for
 LENGTH, FEATURES = 4096, 64
+LARGEST = 2**40  # plans of features that are larger than this are the same
 
 
 class Forms:
@@ -117,7 +118,8 @@ class Forms:
 
     def _features(self, sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
         time = self.rows.names if self.rows is not None else ()
-        return tuple((n, max(1, sizes[n])) for n in self.program.sizes() if n not in time)
+        names = (n for n in self.program.sizes() if n not in time)
+        return tuple((n, min(max(1, sizes[n]), LARGEST)) for n in names)
 
     def _linear(self, form: str, sizes: Mapping[str, int]) -> Plan | NotLinear:
         key = (form, self._features(sizes))

@@ -12,6 +12,7 @@ from tensorc.backends.numpy_source import numpy_source
 from tensorc.backends.python_base import Batch
 from tensorc.backends.python_expr import compared_inputs
 from tensorc.binding import Bound, bind, signature
+from tensorc.binding_sizes import LONGEST_AXIS
 from tensorc.errors import BackendError, FormError, TensorcError
 from tensorc.forms import Forms, Printer
 from tensorc.ir import Extent, Program
@@ -134,7 +135,7 @@ class Operator:
     def _stateful(self, state: State | None, keywords: dict[str, object]) -> State | None:
         """The state of a call; an input of that name is given back to the keywords."""
         if state is None or isinstance(state, State):
-            return state
+            return None if state is None else self._own(state)
         if "state" in self._inputs:
             keywords["state"] = state
             return None
@@ -335,6 +336,10 @@ class Operator:
             raise FormError(f"The parallel form has no {what}. Use form='auto', 'chunkwise' or 'recurrent'.")
         self.forms.require("recurrent")
 
+    def _arrays(self) -> tuple[type, ...]:
+        """What states are made of."""
+        return np.ndarray, np.generic
+
     def _checked(self, state: object, what: str) -> State:
         if not isinstance(state, State):
             self._needs_state(what)
@@ -342,7 +347,17 @@ class Operator:
                 f"The first argument of {what} is a state, from init_state, prefill or step: "
                 f"o, state = {self._example(first='state', call='.step')}. Given: {_kind(state)}."
             )
-        return state
+        return self._own(state)
+
+    def _own(self, state: State) -> State:
+        """A state of this backend. Raises `TensorcError` for one of another."""
+        strange = next((t for t in state.tensors if not isinstance(t, self._arrays())), None)
+        if strange is None:
+            return state
+        raise TensorcError(
+            f"The state is of another backend: it holds {_kind(strange)}, which {self.backend} does not "
+            "compute with. Start from init_state or prefill of this operator."
+        )
 
     def _check_state(self, state: State, layout: Layout | None) -> None:
         if layout is None:
@@ -372,7 +387,7 @@ class Operator:
         from tensorc.report import Refused, build_report
 
         batch = 1 if "batch" in self.program.sizes() else sizes.pop("batch", 1)
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= LONGEST_AXIS:
             raise TensorcError(f"batch= is how many sequences and heads there are, 1 or more; not {batch!r}.")
         full = self.forms.example_sizes(sizes)
         plans, missing = {}, []

@@ -32,20 +32,37 @@ RULES = {
 def si(value: float) -> str:
     """A count with three digits: 4,096 is 4.10 K, 270012416 is 270 M.
 
-    >>> si(0), si(640), si(4096), si(270012416), si(2.5e12)
-    ('0', '640', '4.10 K', '270 M', '2.50 T')
+    >>> si(0), si(640), si(4096), si(270012416), si(2.5e12), si(1e30)
+    ('0', '640', '4.10 K', '270 M', '2.50 T', '1.00e+30')
     """
     if value < 999.5:
         return f"{value:.0f}"
     power = 1
-    while value >= 999.5 * 1000**power and power < 8:
+    while value >= 999.5 * 1000**power:
         power += 1
-    return f"{three_digits(value / 1000**power)} {' KMGTPEZY'[power]}"
+    prefixes = "KMGTPEZY"
+    return (
+        f"{value:.2e}"
+        if power > len(prefixes)
+        else f"{three_digits(value / 1000**power)} {prefixes[power - 1]}"
+    )
 
 
 def three_digits(value: float) -> str:
-    """Three digits: 1.23, 12.3, 123, 1,234."""
+    """Three digits: 1.23, 12.3, 123, 1,234, 1.23e+08."""
+    if value >= 1e6:
+        return f"{value:.2e}"
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+
+
+def exact(value: int) -> str:
+    """A count with all its digits, unless those are many.
+
+    >>> exact(8192), exact(16777216)
+    ('8,192', '16.8 M')
+    """
+    text = f"{value:,}"
+    return text if len(text) <= 8 else si(value)
 
 
 def duration(seconds: float) -> str:

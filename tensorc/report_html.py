@@ -29,6 +29,7 @@ from tensorc.report_facts import (
     causal_sentences,
     cheapest,
     duration,
+    exact,
     heading,
     order,
     percent,
@@ -137,7 +138,7 @@ def _row(report: Report, name: str, cost: PlanCost, tokens: int) -> Row:
         *([si(cost.flops / tokens)] if tokens else []),
         bytes_text(cost.bytes),
         si(cost.peak_elements),
-        f"{cost.state_elements:,}",
+        exact(cost.state_elements),
         duration(cost.seconds),
         f"{cost.roofline:.0%}",
     ]

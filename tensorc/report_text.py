@@ -22,6 +22,7 @@ from tensorc.report_facts import (
     causal_sentences,
     cheapest,
     duration,
+    exact,
     heading,
     order,
     percent,
@@ -90,7 +91,7 @@ def _forms(report: Report) -> Iterator[str]:
         chunk = f"  chunks of {cost.chunk}" if cost.chunk else ""
         yield (
             f"{mark} {name:11}{si(cost.flops):>9}{each:>9}{bytes_text(cost.bytes):>10}"
-            f"{si(cost.peak_elements):>9}{cost.state_elements:>9,}{duration(cost.seconds):>10}{cost.roofline:>10.0%}{chunk}"
+            f"{si(cost.peak_elements):>9}{exact(cost.state_elements):>9}{duration(cost.seconds):>10}{cost.roofline:>10.0%}{chunk}"
         )
     for name, cost in report.forms.items():
         yield ""

@@ -69,7 +69,7 @@ def read(values: Sequence[object], device: torch.device | None) -> list[object]:
         device = next((v.device for v in values if isinstance(v, torch.Tensor)), None)
     result = list(values)
     for at, value in enumerate(values):
-        if isinstance(value, (torch.Tensor, *NUMBERS)):
+        if isinstance(value, (torch.Tensor, np.ma.MaskedArray, *NUMBERS)):
             continue
         try:
             array = value if hasattr(value, "__array_interface__") else np.asarray(value)

@@ -144,8 +144,8 @@ class TorchOperator(Operator):
 
     def _prepared(self, form: str, bound: Bound, grad: bool) -> Call:
         """The function for tensors of these shapes and dtypes: looked up, once they were seen."""
-        shapes = [a.shape for a in bound.arrays.values()]
-        key = (form, *bound.sizes.values(), self._dtype(bound), grad, *shapes)
+        kinds = [(a.shape, a.dtype) for a in bound.arrays.values()]
+        key = (form, *bound.sizes.values(), self._dtype(bound), grad, *kinds)
         found = self._calls.get(key)
         if found is None:
             check_constants(self._constants, bound.sizes)
@@ -190,7 +190,10 @@ class TorchOperator(Operator):
         key = signature_of(arguments)
         if key is None or not torch.is_grad_enabled():
             return key
-        return key, recorded(state.tensors)
+        try:
+            return key, recorded(state.tensors)
+        except AttributeError:  # the state of another backend, which is refused with the reason
+            return None
 
     def _token(
         self,
@@ -236,6 +239,9 @@ class TorchOperator(Operator):
         return self._layouts.setdefault(layout, layout)
 
     # -- inputs ----------------------------------------------------------------------------------------
+
+    def _arrays(self) -> tuple[type, ...]:
+        return (torch.Tensor,)
 
     def _bind(
         self,

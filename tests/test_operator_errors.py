@@ -112,6 +112,14 @@ STATES: dict[str, Case] = {
         "state= takes a state: from init_state, prefill or step; not a str.",
         lambda: f(q, k, v, state="s"),
     ),
+    "a masked array": (
+        TensorcError,
+        "q is a masked array, and no program reads its mask.",
+        lambda: f(np.ma.array(q, mask=q > 0), k, v),
+    ),
+    "a size beyond every axis": (ShapeError, "no axis is that long", lambda: f.report(n=10**5000)),
+    "a batch beyond every axis": (TensorcError, "1 or more", lambda: f.report(batch=10**400)),
+    "no name": (LanguageError, "No program 3.", lambda: tensorc.compile(LINEAR, name=3)),
     "bare tensors": (TensorcError, "not a tuple.", lambda: f.prefill(q, k, v, state=state.tensors)),
     "forgotten in step": (
         TensorcError,
