@@ -19,14 +19,14 @@ def _dtypes(dtype, *inputs):
 def _decay(gate, log, axis):
     """Running logarithms of gates along an axis, in float64 unless all are near 0, with counts of negative
     gates and of zeros (None where there are none): what `_segment` subtracts. Zeros are counted, never part
-    of the sum."""
+    of the sum; neither are logarithms so low that the sum would lose all others."""
     if log:
         sums = np.cumsum(gate, axis=axis, dtype=np.float64)
         if np.abs(sums).max(initial=0) <= 8:  # a float32 is then as good to 5e-7
             return sums.astype(gate.dtype, copy=False), None, None
-        if not np.isneginf(sums).any():
+        zero = gate < -1e4
+        if not zero.any():
             return sums, None, None
-        zero = np.isneginf(gate)
         sums = np.cumsum(np.where(zero, 0, gate), axis=axis, dtype=np.float64)
         return sums, None, np.cumsum(zero, axis=axis)
     zero, negative = gate == 0, gate < 0
