@@ -401,7 +401,8 @@ def _reduce(walker: Walker, node: Reduce, path: Path, whole: Read | None) -> Ite
         return
     same = Compare("==", body, value)
     ties = Reduce("sum", node.binds, (*node.domain, same), ONE)
-    yield node.body, inner.where((same,)).over(walker.value(ties, path, "ties"))
+    count = Call("maximum", (walker.value(ties, path, "ties"), ONE))  # of no elements, there is no gradient
+    yield node.body, inner.where((same,)).over(count)
 
 
 def _span(walker: Walker, node: Reduce, span: Span, path: Path) -> Iterator[Step]:

@@ -23,6 +23,7 @@ from tensorc.ir import (
     Neg,
     Node,
     Where,
+    conjuncts,
     free_indices,
     rebuild,
 )
@@ -68,24 +69,29 @@ def _all(conditions: list[Cond]) -> Cond:
 
 
 def guard_pairs(term: Term) -> Term:
-    """Factors of two tokens are 0 where the relations of the term exclude the pair; an order without
-    decays that guards a factor is no longer needed."""
+    """Factors of two tokens are 0 where the relations of the term, or its conditions of pairs, exclude the
+    pair; an order without decays, or a condition, that guards a factor is no longer needed."""
     orders = nx.DiGraph()
     for relation in term.relations:
         if isinstance(relation, Order):
             orders.add_edge(relation.early, relation.late, strict=relation.strict)
     masks = [r for r in term.relations if isinstance(r, Dense) and r.condition is not None]
     windows = [r for r in term.relations if isinstance(r, Order) and r.within is not None]
+    chosen = [f for f in term.factors if isinstance(f, Iverson) and len(free_indices(f)) > 1]
     used: set[frozenset[str]] = set()
     factors = []
-    for factor in (*term.factors, *(r.factor for r in term.relations if isinstance(r, Dense) and r.factor)):
+    others = [f for f in term.factors if f not in chosen]
+    for factor in (*others, *(r.factor for r in term.relations if isinstance(r, Dense) and r.factor)):
         free = free_indices(factor)
         conditions = [c for m in masks if m.pair <= free for c in m.dense()[0]]
         conditions += [c for m in windows if m.pair <= free for c in m.dense()[0][1:]]
+        conditions += [f.condition for f in chosen if free_indices(f) <= free]
         for early, late, strict in _implied(orders, free):
             conditions.append(Compare("<" if strict else "<=", Index(early), Index(late)))
             used.add(frozenset((early, late)))
         factors.append(Where(_all(conditions), factor, Const(0)) if conditions else factor)
+    guarding = {c for f in factors if isinstance(f, Where) for c in conjuncts((f.condition,))}
+    factors += [f for f in chosen if f.condition not in guarding]
     kept = tuple(
         r
         for r in term.relations
