@@ -244,8 +244,8 @@ class Folds(Tiles):
         labels = self.real._labels(node.out.axes)
         expr = _read(total)
         if weighed is not None:
-            empty = Compare("==", _read(weighed.total), Const(0))
-            expr = Where(empty, Const(0), Div(expr, _read(weighed.total)))
+            empty = Compare("==", _read(weighed.total), Const(0))  # then the sum is 0, too
+            expr = Div(expr, Where(empty, Const(1), _read(weighed.total)))
         extra = [a for a in total.axes if a not in labels]
         if extra:
             value = self.real.emitter.pointwise(expr, None, self.why)
