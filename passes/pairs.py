@@ -49,6 +49,8 @@ from tensorc.plan import Why
 if TYPE_CHECKING:
     from tensorc.passes.stages import StageBuilder
 
+LARGEST = 4_000  # parts of a template, those of the pairs that it reads written out
+
 
 def instantiate(graph: Graph, read: Read) -> Expr:
     """The expression of a pair under the labels of a read, bound labels apart from those."""
@@ -92,6 +94,7 @@ class PairBuilder:
     ) -> None:
         self.stages, self.time, self.log, self.others = stages, time, log, columns
         self.graph = stages.graph
+        self.written: dict[str, int] = {}  # of each pair, the parts of its template written out
 
     def is_pair(self, node: Node, tokens: frozenset[str]) -> bool:
         """Whether an expression has two tokens, or reads a pair."""
@@ -118,12 +121,24 @@ class PairBuilder:
             parts = [self._term(t, names, tokens, why) for t in definition.terms]
             expr = Const(0) if not parts else parts[0] if len(parts) == 1 else Add(tuple(parts))
         labels = tuple(names[b.name] for b in definition.left)
+        self._bound(definition.target, expr)
         self.graph.pairs[definition.target] = Pair(labels, expr, why)
         self.log.did(
             "inline",
             f"{definition.target} is evaluated where it is read, a block of pairs at a time",
             definition.span,
         )
+
+    def _bound(self, name: str, expr: Expr) -> None:
+        """A template is written out in those that read it; raises `NoScan` where that gets too long."""
+        parts = list(walk(expr))
+        read = (n.tensor for n in parts if isinstance(n, Read))
+        self.written[name] = len(parts) + sum(self.written.get(tensor, 0) for tensor in read)
+        if self.written[name] > LARGEST:
+            raise NoScan(
+                f"{name} has {self.written[name]:,} parts once every pair that it reads is written out",
+                "read a pair once, or use form='parallel'",
+            )
 
     def tokens(self, names: Mapping[str, str], binds: Mapping[str, Extent]) -> frozenset[str]:
         """The labels of tokens."""
