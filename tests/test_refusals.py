@@ -112,3 +112,13 @@ def test_a_result_that_needs_itself_is_an_error_with_the_change() -> None:
     with pytest.raises(tensorc.LanguageError, match="which includes i itself") as caught:
         tensorc.compile(text)
     assert caught.value.hint == "Strictly earlier: j < i." and caught.value.line == 2
+
+
+def test_pairs_that_double_with_each_equation() -> None:
+    """Written out they would have billions of parts."""
+    lines = [f"s{k}[i, j] = s{k - 1}[i, j] * s{k - 1}[i, j] + s{k - 1}[i, j]" for k in range(1, 30)]
+    text = f"def f({QKV}) -> o[n, e]:\n    s0[i, j] = q[i, c] * k[j, c]\n    " + "\n    ".join(lines)
+    operator = tensorc.compile(f"{text}\n    o[i, x] = sum[j <= i](s29[i, j] * v[j, x])\n")
+    found = operator.report(n=16, d=2, e=2)
+    assert list(found.forms) == ["parallel"]
+    assert any("once every pair that it reads is written out" in r.reason for r in found.refused)
