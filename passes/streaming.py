@@ -246,11 +246,13 @@ class Folds(Tiles):
         if weighed is not None:
             empty = Compare("==", _read(weighed.total), Const(0))  # then the sum is 0, too
             expr = Div(expr, Where(empty, Const(1), _read(weighed.total)))
-        extra = [a for a in total.axes if a not in labels]
-        if extra:
-            value = self.real.emitter.pointwise(expr, None, self.why)
-            kept = [a for a in labels if a in value.axes]
-            expr = _read(self.real.emitter.product([value], kept, self.why))
+        extra = frozenset(a for a in total.axes if a not in labels)
+        if extra:  # features of the weights alone, summed with the factors that have them
+            within = [factor for factor in later if free_indices(factor) & extra]
+            later = [factor for factor in later if factor not in within]
+            items = [self.real.emitter.pointwise(e, None, self.why) for e in (expr, *within)]
+            kept = [a for a in labels if a in _labels(items)]
+            expr = _read(self.real.emitter.product(items, kept, self.why))
         expr = times(expr, *later)
         missing = [a for a in labels if a not in free_indices(expr)]
         if missing:

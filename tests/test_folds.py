@@ -384,3 +384,21 @@ def test_a_cache_of_what_another_loop_kept_has_all_batch_axes() -> None:
     q, k, z, p = (rng.normal(size=s) for s in ((2, 1, 9, 3), (9, 3), (3, 9), (2, 3, 9)))
     found = tensorc.compile(text, time="n", form="chunkwise")(q, k, z, p)
     np.testing.assert_allclose(found, tensorc.compile(text, backend="reference")(q, k, z, p), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "o[h, n, e]:\n    o[a, i, x] = sum[b, j](W[a, b] * p[b, i, j] * v[a, j, x])",
+        "o[h, n, e]:\n    o[a, i, x] = sum[b, j](W[a, b] * p[b, i, j] * v[b, j, x])",
+        "o[h, n, e]:\n    o[a, i, x] = sum[b, j](g[i, a] * g[i, b] * W[a, b] * p[b, i, j] * v[a, j, x])",
+        "o[n, e]:\n    o[i, x] = sum[b, j](g[i, b] * p[b, i, j] * v[b, j, x])",
+    ],
+)
+def test_weights_of_several_heads_are_mixed(output: str) -> None:
+    """A factor that has the head of the weights alone is multiplied before that is summed over."""
+    inputs = "q[h, n, d], k[h, n, d], v[h, n, e], W[h, h], g[n, h]"
+    scores = "p[b, i, j] = softmax[j, j <= i](q[b, i, c] * k[b, j, c])"
+    header, body = output.split(":\n")
+    refused = check_forms(f"def f({inputs}) -> {header}:\n    {scores}\n{body}\n", (5, 17), time="n")
+    assert not refused
