@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Module, Parameter, functional
 
 from tensorc.errors import TensorcError
-from tensorc.nn.roles import DECAYS, VECTORS
+from tensorc.nn.roles import DECAYS, SIGNALS, VECTORS
 
 FeatureMap = Callable[[Tensor], Tensor]
 
@@ -109,8 +109,9 @@ class Input(Module):
         self.bias: Parameter | None = None
         if initial is not None:
             self.bias = Parameter(initial.expand(place.shape).clone())
-        elif place.role in DECAYS:
-            self.bias = Parameter(torch.logit(1 - 1 / spread(place, spans)))
+        elif place.role in (*DECAYS, *SIGNALS):
+            sign = -1 if place.role == "rate_signal" else 1  # exp(-softplus(z)) is sigmoid(-z)
+            self.bias = Parameter(sign * torch.logit(1 - 1 / spread(place, spans)))
         elif place.role not in VECTORS:
             self.bias = Parameter(torch.zeros(place.shape))
 

@@ -12,7 +12,8 @@ from tensorc.nn.usage import compared, decays, inside_functions
 
 VECTORS = ("query", "key", "value")  # features of a token
 DECAYS = ("decay", "log_decay", "rate")  # in (0, 1); its logarithm; minus its logarithm
-ROLES = (*VECTORS, "gate", *DECAYS, "signal", "constant", "given")
+SIGNALS = ("decay_signal", "rate_signal")  # the program takes sigmoid of one, softplus of the other
+ROLES = (*VECTORS, "gate", *DECAYS, "signal", *SIGNALS, "constant", "given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ def roles_of(program: Program, tokens: Tokens, asked: Mapping[str, str] | None =
       what is summed over a range inside exp or softmax; the same with a minus before it.
     - `constant`: an input that belongs to no token is learned. Raised to a distance it is a decay, times a
       distance a rate.
-    - `gate`: a number of a token (or of its head); `signal`: one that the program puts into a function.
+    - `gate`: a number of a token (or of its head); `signal`: one that the program puts into a function;
+      `decay_signal`, `rate_signal`: one whose sigmoid is a decay, or whose softplus is a rate.
     - `value`: ends with the last axis of the output; `query`: the first of the rest; `key`: all others.
       Where all end alike the last one is the value.
 

@@ -76,7 +76,8 @@ def inside_functions(program: Program, name: str) -> bool:
 
 
 def decays(program: Program, time: Extent) -> dict[str, str]:
-    """The inputs that forget: `decay`, `log_decay` or `rate` (minus its logarithm).
+    """The inputs that forget: `decay`, `log_decay` or `rate` (minus its logarithm); `decay_signal` and
+    `rate_signal` where the program squashes them itself.
 
     >>> import tensorc
     >>> f = tensorc.parse("def f(x[n], g[]) -> y[n]:  y[i] = sum[j <= i](g ** (i - j) * x[j])")
@@ -92,6 +93,9 @@ def decays(program: Program, time: Extent) -> dict[str, str]:
                 over = {b.name for b in node.binds if b.extent == time}
                 factors = [r for r in _factors(node.body) if r.tensor in inputs]
                 kind = _accumulated(node.op, sign * _sign(node.body), inside) if over else ""
+                signal = _squashed(node.body, kind, over)
+                if signal in inputs and inside_functions(program, signal):
+                    found[signal] = f"{kind}_signal"
                 # exp(sum[j < u <= i](A * step[u])): where the number of the token is made by the program,
                 # the constant decides.
                 steps = [r.tensor for r in factors if over & free_indices(r)]
@@ -113,6 +117,17 @@ def _accumulated(op: str, sign: int, inside: bool) -> str:
     if op == "prod":
         return "decay"
     return ("log_decay" if sign > 0 else "rate") if inside else ""
+
+
+def _squashed(body: Expr, kind: str, over: set[str]) -> str:
+    """What the program itself makes a decay by sigmoid, or a rate by softplus; empty if there is nothing."""
+    call = _bare(body)
+    if isinstance(call, Call) and call.function == {"decay": "sigmoid", "rate": "softplus"}.get(kind):
+        argument = call.arguments[0]
+        for term in argument.terms if isinstance(argument, Add) else (argument,):
+            if isinstance(term, Read) and over & free_indices(term):
+                return term.tensor
+    return ""
 
 
 def _onto_the_past(equation: Equation, product: Mul, sign: int) -> Iterator[Read]:

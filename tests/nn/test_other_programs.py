@@ -128,3 +128,24 @@ def test_a_layer_of_channels_alone(heads: int) -> None:
     sizes = {"i": 2, "j": 2, "k": 2, "p": 2, "q": 2, "t": 2, "r": 3, "s": 3}
     torch.manual_seed(0)
     check(Attention(EXAMPLES / "mpo.tc", 16, heads=heads, time="b", sizes=sizes).double())
+
+
+@pytest.mark.parametrize(
+    "decay",
+    [
+        "prod[j < u <= i](sigmoid(a[u]))",
+        "exp(-sum[j < u <= i](softplus(a[u])))",
+        "exp(sum[j < u <= i](a[u]))",
+    ],
+)
+def test_memories_are_spread_however_a_decay_is_written(decay: str) -> None:
+    """The weight of the token before, where the token itself says nothing."""
+    text = f"""def f(x[n, d], a[n]) -> y[n, d]:
+    y[i, c] = sum[j <= i]({decay} * x[j, c])"""
+    layer = Attention(text, 16, heads=4, spans=(2.0, 16.0)).double()
+    x, a = layer.inputs(torch.zeros(1, 2, 16, dtype=torch.float64), True, None, None, {}, None)[0]
+    x = torch.zeros_like(x)
+    x[..., 0, :] = 1
+    weights = layer.operator(x, a)[0, :, 1, 0].detach()
+    spans = torch.tensor([2.0, 4.0, 8.0, 16.0], dtype=torch.float64)
+    torch.testing.assert_close(weights, 1 - 1 / spans, rtol=1e-6, atol=1e-6)

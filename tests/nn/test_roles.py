@@ -49,7 +49,19 @@ def test_roles_of_the_catalogue(name: str) -> None:
         ("f(x[n, d], z[n]) -> S[n, d]:  S[i, c] = x[i, c] - z[i] * S[i - 1, c]", "value gate"),
         ("f(x[n], z[n]) -> y[n]:  y[i] = sum[j <= i](exp(-sum[j < u <= i](z[u])) * x[j])", "gate rate"),
         ("f(x[n], z[n]) -> y[n]:  y[i] = sum[j <= i](exp(sum[j < u <= i](-z[u])) * x[j])", "gate rate"),
-        ("f(x[n], z[n]) -> y[n]:  y[i] = sum[j <= i](prod[j < u <= i](sigmoid(z[u])) * x[j])", "gate signal"),
+        (
+            "f(x[n], z[n]) -> y[n]:  y[i] = sum[j <= i](prod[j < u <= i](sigmoid(z[u])) * x[j])",
+            "gate decay_signal",
+        ),
+        (
+            "f(x[n], z[n], b[]) -> y[n]:  y[i] = sum[j <= i](x[j] * exp(-sum[j < u <= i](softplus(z[u]+b))))",
+            "gate rate_signal constant",
+        ),
+        ("f(x[n], z[n]) -> y[n]:  y[i] = sum[j <= i](prod[j < u <= i](tanh(z[u])) * x[j])", "gate signal"),
+        (  # it is read elsewhere, too
+            "f(z[n]) -> y[n]:  y[i] = sum[j <= i](prod[j < u <= i](sigmoid(z[u])) * z[j])",
+            "gate",
+        ),
         ("f(x[n], z[]) -> y[n]:  y[i] = sum[j <= i](exp(z * (i - j)) * x[j])", "gate log_decay"),
         ("f(x[n], z[]) -> y[n]:  y[i] = sum[j <= i](exp(-2 * z * (i - j)) * x[j])", "gate rate"),
         (  # a number of a head
