@@ -63,8 +63,12 @@ def write_section(path: Path, title: str, body: str) -> None:
     path.write_text("\n## ".join([head.rstrip("\n") + "\n", *(s.rstrip("\n") + "\n" for s in sections)]))
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Records by title; none where there is no file."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
 def write_json(path: Path, title: str, record: Mapping[str, Any]) -> None:
     """Put a record under its title into a JSON file; what stands under other titles stays."""
-    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(records | {title: record}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(read_json(path) | {title: record}, indent=1) + "\n", encoding="utf-8")

@@ -15,11 +15,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from training import build, model_of, options, publish, train
+from training import Task, build, keep, model_of, options, show, train
 
 from tensorc.nn import LanguageModel
 
-TITLE = "Associative recall"
 IGNORED = -100  # a position that asks for nothing
 
 
@@ -57,9 +56,13 @@ def main() -> int:
     parser.add_argument("--keys", type=int, default=64, help="different keys")
     parser.add_argument("--values", type=int, default=64, help="different values")
     arguments = parser.parse_args()
-    task = arguments.keys, arguments.values, arguments.pairs
-    held = questions(*task, 256, torch.Generator().manual_seed(arguments.seed + 1))
-    runs = []
+    asked = arguments.keys, arguments.values, arguments.pairs
+    held = questions(*asked, 256, torch.Generator().manual_seed(arguments.seed + 1))
+    done = (
+        f"{arguments.steps} steps of {arguments.batch} sequences of {arguments.pairs} pairs, from "
+        f"{arguments.keys} keys and {arguments.values} values; 256 other sequences held out"
+    )
+    task, runs = Task("Associative recall", done, "recalled", ".1%"), []
     for mixer in arguments.mixers:
         torch.manual_seed(arguments.seed)
         made = model_of(mixer, arguments.keys + arguments.values, arguments)
@@ -67,17 +70,14 @@ def main() -> int:
         run = train(
             model,
             made.label,
-            endless(*task, arguments.batch, arguments.seed),
+            endless(*asked, arguments.batch, arguments.seed),
             arguments.steps,
             arguments.rate,
             lambda model=model: accuracy(model, *held),  # type: ignore[misc]
         )
         runs.append(run)
-    what = (
-        f"{arguments.steps} steps of {arguments.batch} sequences of {arguments.pairs} pairs, from "
-        f"{arguments.keys} keys and {arguments.values} values; 256 other sequences held out"
-    )
-    publish(TITLE, what, "recalled", ".1%", runs, arguments)
+        keep(task, run, arguments)
+    show(task, runs, arguments)
     return 0
 
 

@@ -18,13 +18,12 @@ from pydoc_data.topics import topics
 
 import torch
 from torch import Tensor
-from training import Model, build, model_of, options, publish, train
+from training import Model, Task, build, keep, model_of, options, show, train
 
 import tensorc
 from tensorc.nn import LanguageModel
 
 BYTES = 256
-TITLE = "Bytes of Python's help"
 
 
 def texts() -> tuple[Tensor, Tensor]:
@@ -107,7 +106,8 @@ def main() -> int:
     learn, held = texts()
     print(f"{len(learn):,} bytes to learn from, {len(held):,} held out")
     batch, length = arguments.batch, arguments.length
-    runs = []
+    done = f"{arguments.steps} steps of {batch} pieces of {length} bytes, {arguments.pieces} pieces held out"
+    task, runs = Task("Bytes of Python's help", done, "held-out loss, nats a byte", ".3f"), []
     for mixer in arguments.mixers:
         torch.manual_seed(arguments.seed)
         made = model_of(mixer, BYTES, arguments)
@@ -121,14 +121,14 @@ def main() -> int:
             lambda model=model: held_out_loss(model, held, batch, length, arguments.pieces),  # type: ignore[misc]
         )
         runs.append(run)
+        keep(task, run, arguments)
         path = arguments.out / f"{Path(mixer).stem}.pt"
         save(path, made, model)
         if arguments.speak:
             print(f"\n{path}:")
             speak(load(path), arguments.prompt, arguments.speak, arguments.seed)
             print()
-    task = f"{arguments.steps} steps of {batch} pieces of {length} bytes, {arguments.pieces} pieces held out"
-    publish(TITLE, task, "held-out loss, nats a byte", ".3f", runs, arguments)
+    show(task, runs, arguments)
     return 0
 
 

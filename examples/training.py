@@ -11,13 +11,13 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from curves import markdown, svg, write_json, write_section
+from curves import markdown, read_json, svg, write_json, write_section
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -125,39 +125,54 @@ def train(
     return Run(label, parameters(model), curve, 1000 * seconds / max(steps, 1))
 
 
-def publish(
-    title: str, task: str, measured: str, shown: str, runs: list[Run], arguments: argparse.Namespace
-) -> None:
-    """The table of all runs on the screen, their curves as a picture; with --results, both as files.
+@dataclass(frozen=True)
+class Task:
+    """What the runs of an example have in common: its title, what was done, and what was measured.
 
-    `measured` says what the curves are, `shown` is how a number of theirs is printed; `task` is the first
-    half of a sentence that says what was trained.
+    `shown` is how a measured number is printed.
     """
-    rows = [
-        (r.label, f"{r.parameters:,}", format(r.curve[-1][1], shown), f"{r.milliseconds:.0f}") for r in runs
-    ]
-    table = markdown(("mixer", "parameters", measured, "ms a step"), rows)
-    print(table)
-    picture = arguments.out / f"{Path(sys.argv[0]).stem}.svg"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_text(svg({r.label: r.curve for r in runs}, "steps", measured))
-    print(f"curves: {picture}")
+
+    title: str
+    done: str
+    measured: str
+    shown: str
+
+    def settings(self, arguments: argparse.Namespace) -> str:
+        """All that another run needs to be comparable."""
+        return (
+            f"{self.done}; width {arguments.width}, depth {arguments.depth}, {arguments.heads} heads, "
+            f"convolutions of 4 taps; AdamW, highest rate {arguments.rate:g}, seed {arguments.seed}."
+        )
+
+    def last(self, curve: Sequence[Sequence[float]]) -> str:
+        """What was measured at the end."""
+        return format(curve[-1][1], self.shown)
+
+
+def keep(task: Task, run: Run, arguments: argparse.Namespace) -> None:
+    """With --results, put a run into its files, beside the runs of other mixers with the same settings."""
     if not arguments.results:
         return
-    settings = (
-        f"{task}; width {arguments.width}, depth {arguments.depth}, {arguments.heads} heads, convolutions of "
-        f"4 taps; AdamW, highest rate {arguments.rate:g}, seed {arguments.seed}; "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}."
-    )
-    command = f"python {' '.join(sys.argv)}"
-    write_section(arguments.results, title, f"{settings}\n\n    {command}\n\n{table}")
-    record = {
-        "settings": settings,
-        "command": command,
-        "measured": measured,
-        "runs": [asdict(r) for r in runs],
-    }
-    write_json(arguments.results.with_suffix(".json"), title, record)
+    path, settings = arguments.results.with_suffix(".json"), task.settings(arguments)
+    before = read_json(path).get(task.title, {})
+    runs = before["runs"] if before.get("settings") == settings else []
+    runs = [r for r in runs if r["label"] != run.label]
+    runs.append({"label": run.label, "parameters": run.parameters, "curve": run.curve})
+    write_json(path, task.title, {"settings": settings, "measured": task.measured, "runs": runs})
+    rows = [(r["label"], f"{r['parameters']:,}", task.last(r["curve"])) for r in runs]
+    command = f"python {' '.join(word for word in sys.argv if word not in arguments.mixers)}"
+    table = markdown(("mixer", "parameters", task.measured), rows)
+    write_section(arguments.results, task.title, f"{settings}\n\n    {command}\n\n{table}")
+
+
+def show(task: Task, runs: list[Run], arguments: argparse.Namespace) -> None:
+    """The table of all runs on the screen, and their curves as a picture."""
+    rows = [(r.label, f"{r.parameters:,}", task.last(r.curve), f"{r.milliseconds:.0f}") for r in runs]
+    print(markdown(("mixer", "parameters", task.measured, "ms a step"), rows))
+    picture = arguments.out / f"{Path(sys.argv[0]).stem}.svg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(svg({r.label: r.curve for r in runs}, "steps", task.measured))
+    print(f"curves: {picture}")
 
 
 def bar(label: str) -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def test_a_language_model_trains_and_speaks(tmp_path: Path) -> None:
     first, second = (int(c.replace(",", "")) for c in counts)
     assert abs(first - second) < 0.02 * second
     table = (tmp_path / "out" / "train.md").read_text()
-    assert "| mine |" in table and "| tensor network |" in table and "train_lm.py mine.tc" in table
+    assert "| mine |" in table and "| tensor network |" in table and "train_lm.py --steps 3" in table
     names = [
         e.text for e in ElementTree.parse(tmp_path / "runs" / "train_lm.svg").iter() if e.tag.endswith("text")
     ]
@@ -68,6 +69,18 @@ def test_recall_asks_for_what_it_told(tmp_path: Path, monkeypatch: pytest.Monkey
         assert [facts[key] for key in row[8:]] == wanted[8:]
     shown = run("recall.py", "hla2.tc", *SMALL, "--pairs", "3", "--keys", "5", "--values", "5", cwd=tmp_path)
     assert re.search(r"\| second order \| [\d,]+ \| \d+\.\d% \|", shown)
+
+
+def test_runs_with_the_same_settings_stand_in_one_table(tmp_path: Path) -> None:
+    task = [*SMALL, "--pairs", "3", "--keys", "5", "--values", "5", "--results", "kept.md"]
+    for mixers, steps in (["hla2.tc"], "3"), (["retention.tc"], "3"), (["hla2.tc"], "3"), (["hla2.tc"], "2"):
+        run("recall.py", *mixers, *task, "--steps", steps, cwd=tmp_path)
+        runs = json.loads((tmp_path / "kept.json").read_text())["Associative recall"]["runs"]
+        labels = [r["label"] for r in runs]
+        assert labels[-1] == {"hla2.tc": "second order", "retention.tc": "retention"}[mixers[0]]
+        assert all(f"| {label} |" in (tmp_path / "kept.md").read_text() for label in labels)
+        assert sorted(set(labels)) == sorted(labels) and [r["curve"][-1][0] for r in runs][-1] == int(steps)
+    assert labels == ["second order"]
 
 
 def test_sections_of_results_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
