@@ -25,17 +25,27 @@ class Sample:
         return min(self.seconds)
 
 
+def on_the_wall(call: Callable[[], Any], times: int) -> float:
+    """Seconds of one of so many calls in a row."""
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) / times
+
+
 def measure(
     contenders: Mapping[str, Callable[[], Any]],
     *,
     rounds: int,
     calls: int | Mapping[str, int] = 1,
     budget: float = 60.0,
+    timer: Callable[[Callable[[], Any], int], float] = on_the_wall,
 ) -> dict[str, Sample]:
     """Time all contenders once in each round, in alternating order, after one warm-up call of each.
 
     `calls` repeats short calls inside a sample, the same number for all or one for each. Rounds stop
-    early, after three at least, when `budget` seconds are spent.
+    early, after three at least, when `budget` seconds are spent. `timer` gives the seconds of one of several
+    calls in a row, by default those on the wall.
 
     >>> sorted(measure({"a": lambda: None, "b": lambda: None}, rounds=3, calls=10))
     ['a', 'b']
@@ -50,10 +60,7 @@ def measure(
             break
         for name in order:
             call, times = contenders[name], calls if isinstance(calls, int) else calls[name]
-            start = time.perf_counter()
-            for _ in range(times):
-                call()
-            seconds[name].append((time.perf_counter() - start) / times)
+            seconds[name].append(timer(call, times))
         order.reverse()
     return {name: Sample(tuple(samples)) for name, samples in seconds.items()}
 
