@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None, stem: Path = RESULTS) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME[,NAME]",
-        help=f"rows, each with the check of its program, or {CHECKS}: all programs of the catalogue. "
-        f"Rows: {', '.join(ROWS)}",
+        help=f"rows, each with the check of its program; {CHECKS}: those of the whole catalogue; a name of "
+        f"examples/: that check. Rows: {', '.join(ROWS)}",
     )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true", help="list rows, shapes, FLOPs and bytes; measure nothing"
@@ -90,7 +90,7 @@ def listing(names: list[str]) -> str:
 def cells(names: list[str]) -> Iterator[tuple[Row, Shape, bool]]:
     """What is timed, in order."""
     for name in names:
-        if name != CHECKS:
+        if name in ROWS:
             yield from ((ROWS[name], shape, backward) for shape in SHAPES for backward in (False, True))
 
 

@@ -99,19 +99,21 @@ CHECKS = "checks"  # as a name of --only: all programs of the catalogue, and not
 
 
 def chosen(only: Iterable[str]) -> list[str]:
-    """The names in `--only NAME[,NAME]`, repeatable, in the order in which they run; without any, all.
+    """The names in `--only NAME[,NAME]`, repeatable, in the order in which they run; without any, checks and
+    all rows. A program of the catalogue that is no row is checked alone.
 
     Raises `ValueError` for a name that is not there.
 
     >>> chosen(["hla2,gated", "checks"])
     ['checks', 'gated', 'hla2']
     """
-    known = [CHECKS, *ROWS]
+    rows = [CHECKS, *ROWS]
+    known = rows + sorted(path.stem for path in EXAMPLES.glob("*.tc") if path.stem not in ROWS)
     wanted = [name.strip() for part in only for name in part.split(",") if name.strip()]
     for name in wanted:
         if name not in known:
-            raise ValueError(f"no row {name!r}; there are {', '.join(known)}")
-    return [name for name in known if name in wanted or not wanted]
+            raise ValueError(f"no row {name!r}; there are {', '.join(rows)}, and examples/*.tc")
+    return [name for name in known if name in wanted] if wanted else rows
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,7 @@ def test_every_row_is_of_a_program_that_exists_and_has_peers() -> None:
 def test_rows_are_chosen_in_their_order() -> None:
     assert chosen([]) == ["checks", *ROWS]
     assert chosen(["hla2, gated", "retention"]) == ["retention", "gated", "hla2"]
+    assert chosen(["mamba2,ahla"]) == ["ahla", "mamba2"] and not list(gpu.cells(["checks", "mamba2"]))
     with pytest.raises(ValueError, match="no row 'hla4'; there are checks, linear_attention"):
         chosen(["hla4"])
 
