@@ -46,7 +46,8 @@ def disagreement(
     got       y = [1, 2]
     first at  y[1]: 1 expected, 2 got
 
-    Raises `TensorcError` for programs whose inputs or outputs differ.
+    Raises `TensorcError` for programs whose inputs or outputs differ, and where neither of them has a value
+    at any of the sizes tried.
     """
     one, other = _program(claim), _program(definition)
     for what, mine, theirs in (("inputs", one.inputs, other.inputs), ("outputs", one.outputs, other.outputs)):
@@ -57,36 +58,47 @@ def disagreement(
             )
     end = None if time_limit is None else time.monotonic() + time_limit
     case = Case(one.name, ())
-    for number, trial in enumerate(trials(other, None, {}) * len(KINDS)):
+    compared, problem = False, "there is no time left"
+    for number, trial in enumerate(trials(other, None, {}, one) * len(KINDS)):
         if end is not None and time.monotonic() > end:
             return None
         rng = np.random.default_rng([seed, number])
         kind = KINDS[number % len(KINDS)]
-        failure = _difference(one, other, draw(other, trial.sizes, rng, False, kind), trial.sizes, seed, case)
+        sizes = dict(one.defaults) | trial.sizes
+        inputs = draw(other, trial.sizes, rng, False, kind)
+        try:
+            failure = _difference(one, other, inputs, sizes, seed, case)
+        except (ResampleNeeded, TensorcError) as error:  # no value there, or a size that is too small
+            problem = str(error) or "their results are undefined on all inputs"
+            continue
+        compared = compared or 0 not in trial.sizes.values()
         if failure is not None:
             return _smallest(one, other, failure, seed, case)
+    if not compared:
+        raise TensorcError(f"{one.name} and {other.name} were never compared: {problem}")
     return None
 
 
 def _difference(
     one: Program, other: Program, inputs: Inputs, sizes: Mapping[str, int], seed: int, case: Case
 ) -> Failure | None:
-    """How the two differ on these inputs; None also where their result is undefined."""
+    """How the two differ on these inputs. Raises `ResampleNeeded` where a result is undefined, `TensorcError`
+    for sizes that do not fit."""
 
     def run(numbers: Exact) -> Difference | None:
         expected = evaluate(other, inputs, sizes, numbers)
         return first_difference(case, expected, evaluate(one, inputs, sizes, numbers), same)
 
-    try:
-        found = rescaled(run, seed)
-    except (ResampleNeeded, TensorcError):
-        return None
+    found = rescaled(run, seed)
     return None if found is None else Failure(dict(sizes), inputs, found)
 
 
 def _smallest(one: Program, other: Program, failure: Failure, seed: int, case: Case) -> Counterexample:
     def fails(sizes: Mapping[str, int], inputs: Inputs) -> Difference | None:
-        found = _difference(one, other, inputs, sizes, seed, case)
+        try:
+            found = _difference(one, other, inputs, dict(one.defaults) | dict(sizes), seed, case)
+        except (ResampleNeeded, TensorcError):
+            return None
         return None if found is None else found.difference
 
     failure = Shrinker(other, failure, fails).shrink()
@@ -105,9 +117,9 @@ def _smallest(one: Program, other: Program, failure: Failure, seed: int, case: C
 
 
 def _program(source: Program | str | Path) -> Program:
-    from tensorc.compiler import parse_source
+    from tensorc.compiler import program_of
 
-    return source if isinstance(source, Program) else parse_source(source)
+    return program_of(source, None)
 
 
 def _declared(tensor: Any) -> str:

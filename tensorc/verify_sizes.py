@@ -6,11 +6,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from tensorc.ir import Const, Extent, FloorDiv, Mod, Program, Read, Reduce, Size, Softmax, children, walk
+from tensorc.ir import (
+    Compare,
+    Const,
+    Extent,
+    FloorDiv,
+    Mod,
+    Node,
+    Program,
+    Read,
+    Reduce,
+    Size,
+    Softmax,
+    children,
+    walk,
+)
+from tensorc.passes.streams import streams
 
 LENGTHS = (5, 1, 3, 0, 4, 9)  # of the time axis, and around a chunk of 4; failures are shrunk later
 FEATURES = (2, 3, 1)
 ALONE = (5, 1, 3, 2, 4, 2)  # of the sizes of a program without a time axis
+FARTHEST = 64  # tokens between two that a number in a program relates
 MOST_WORK = 200_000  # multiplications of one evaluation
 
 
@@ -59,8 +75,11 @@ def _ranges(program: Program) -> Iterator[tuple[Extent, ...]]:
             stack.extend((child, open_) for child in children(node))  # type: ignore[misc]
 
 
-def trials(program: Program, time: Extent | None, given: Mapping[str, int]) -> list[Trial]:
-    """The sizes to try, in order. `given` are those that the operator was compiled with.
+def trials(
+    program: Program, time: Extent | None, given: Mapping[str, int], claim: Program | None = None
+) -> list[Trial]:
+    """The sizes to try, in order. `given` are those that the operator was compiled with; `claim` is a
+    program that is compared with this one.
 
     >>> from tensorc.compiler import parse
     >>> from tensorc.ir import extent
@@ -74,6 +93,13 @@ def trials(program: Program, time: Extent | None, given: Mapping[str, int]) -> l
     plans = [_assign(names, lengths, k) for k in range(len(LENGTHS))]
     features = [n for n in names if n not in lengths]
     least = least_sizes(program)
+    reach = _reach(program)
+    if claim is not None:
+        least |= {n: max(v, least.get(n, 0)) for n, v in least_sizes(claim).items()}
+        reach = max(reach, _reach(claim))
+    if max(LENGTHS if lengths else ALONE) - 2 < reach <= FARTHEST:
+        long = lengths or tuple(dict.fromkeys(n for extent in streams(program) for n in extent.names))
+        plans.append(plans[0] | {n: reach + 2 for n in long or names})
     plans += [{n: 0 if n == zero else 2 if n in features else 3 for n in names} for zero in features[:4]]
     fixed = dict(program.defaults) | dict(given)
     if fixed:
@@ -100,6 +126,20 @@ def _assign(names: tuple[str, ...], lengths: tuple[str, ...], turn: int) -> dict
         else:
             sizes[name] = ALONE[(place + turn) % len(ALONE)]
     return sizes
+
+
+def _reach(program: Program) -> int:
+    """The largest integer in a comparison or a subscript: shorter sequences never come to what it says."""
+    found = [0]
+    stack: list[tuple[Node, bool]] = [(equation.body, False) for equation in program.equations]
+    while stack:
+        node, inside = stack.pop()
+        value = node.value if isinstance(node, Const) else None
+        if inside and isinstance(value, int) and abs(value) <= FARTHEST:
+            found.append(abs(value))
+        inside = inside or isinstance(node, Compare | Read | FloorDiv | Mod)
+        stack.extend((child, inside) for child in children(node))
+    return max(found)
 
 
 def least_sizes(program: Program) -> dict[str, int]:

@@ -299,3 +299,25 @@ def test_strong_gates_do_not_overflow() -> None:
     g[::7] = 0
     found = tensorc.compile(program, form="chunkwise")(v, g)
     np.testing.assert_allclose(found, run(program, v, g), rtol=1e-5)
+
+
+@pytest.mark.parametrize("lag", [5, 9, 20])
+def test_a_term_from_far_back_is_found(lag: int) -> None:
+    """Sequences are long enough for every number in either text."""
+    claim = f"def r(x[n]) -> y[n]:  y[i] = y[i - 1] + x[i] + x[i - {lag}]"
+    found = tensorc.disagreement(claim, "def f(x[n]) -> y[n]:  y[i] = sum[j <= i](x[j])")
+    assert found is not None and found.sizes == {"n": lag + 1}
+    window = f"def f(x[n]) -> y[n]:  y[i] = sum[i - {lag} < j <= i](x[j])"
+    assert tensorc.disagreement("def f(x[n]) -> y[n]:  y[i] = sum[j <= i](x[j])", window) is not None
+    assert {"n": lag + 2} in tensorc.compile(window).verify().sizes or lag + 2 <= 9
+
+
+def test_programs_that_are_never_compared_do_not_agree() -> None:
+    """Results that are undefined everywhere are no agreement."""
+    with pytest.raises(tensorc.TensorcError, match="were never compared"):
+        tensorc.disagreement(
+            "def r(x[n]) -> y[n]:  y[i] = log(-1 - x[i] * x[i])",
+            "def f(x[n]) -> y[n]:  y[i] = 1 / (0 * x[i])",
+        )
+    with pytest.raises(tensorc.TensorcError, match="not NoneType"):
+        tensorc.disagreement(None, "def f(x[n]) -> y[n]:  y[i] = x[i]")
