@@ -62,7 +62,7 @@ def main() -> int:
         f"{arguments.steps} steps of {arguments.batch} sequences of {arguments.pairs} pairs, from "
         f"{arguments.keys} keys and {arguments.values} values; 256 other sequences held out"
     )
-    task, runs = Task("Associative recall", done, "recalled", ".1%"), []
+    task, runs = Task(f"Associative recall, {arguments.steps} steps", done, "recalled", ".1%"), []
     for mixer in arguments.mixers:
         torch.manual_seed(arguments.seed)
         made = model_of(mixer, arguments.keys + arguments.values, arguments)

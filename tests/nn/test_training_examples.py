@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
@@ -71,16 +72,25 @@ def test_recall_asks_for_what_it_told(tmp_path: Path, monkeypatch: pytest.Monkey
     assert re.search(r"\| second order \| [\d,]+ \| \d+\.\d% \|", shown)
 
 
-def test_runs_with_the_same_settings_stand_in_one_table(tmp_path: Path) -> None:
-    task = [*SMALL, "--pairs", "3", "--keys", "5", "--values", "5", "--results", "kept.md"]
-    for mixers, steps in (["hla2.tc"], "3"), (["retention.tc"], "3"), (["hla2.tc"], "3"), (["hla2.tc"], "2"):
-        run("recall.py", *mixers, *task, "--steps", steps, cwd=tmp_path)
-        runs = json.loads((tmp_path / "kept.json").read_text())["Associative recall"]["runs"]
-        labels = [r["label"] for r in runs]
-        assert labels[-1] == {"hla2.tc": "second order", "retention.tc": "retention"}[mixers[0]]
-        assert all(f"| {label} |" in (tmp_path / "kept.md").read_text() for label in labels)
-        assert sorted(set(labels)) == sorted(labels) and [r["curve"][-1][0] for r in runs][-1] == int(steps)
-    assert labels == ["second order"]
+def test_runs_with_the_same_settings_stand_in_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = load("training", monkeypatch)
+    task = training.Task("Title", "3 steps", "recalled", ".1%")
+    path = tmp_path / "kept.md"
+    for label, seed, labels in [
+        ("one", 0, ["one"]),
+        ("two", 0, ["one", "two"]),
+        ("one", 0, ["two", "one"]),
+        ("one", 1, ["one"]),
+    ]:
+        arguments = Namespace(results=path, width=16, depth=1, heads=2, rate=0.1, seed=seed, mixers=[label])
+        training.keep(task, training.Run(label, 1234, [(0, 0.0), (3, 0.25)], 1.0), arguments)
+        record = json.loads(path.with_suffix(".json").read_text())["Title"]
+        assert [r["label"] for r in record["runs"]] == labels
+        assert record["runs"][-1]["curve"] == [[0, 0.0], [3, 0.25]]
+        rows = [line for line in path.read_text().splitlines() if line.endswith("| 1,234 | 25.0% |")]
+        assert len(rows) == len(labels) and f"seed {seed}." in path.read_text()
 
 
 def test_sections_of_results_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
