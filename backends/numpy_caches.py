@@ -40,6 +40,8 @@ class CacheWriter(HeadWriter):
 
     def cache_dtype(self, state: State) -> str:
         """The dtype of a cache: that of the input where it is kept as given."""
+        if state.wide:
+            return self.library.wide
         name = re.sub(r"_cache_given\d*$", "", state.name.strip("%"))
         kept = state.given and name in self.plan.inputs
         return f"{self.names.tensor(name)}.dtype" if kept else "compute"
@@ -113,5 +115,5 @@ class NumpyToken(TokenWriter, CacheWriter):
                 dtype = self.cache_dtype(state)
                 parts.append(f"np.zeros({self.cache_shape(state, '0')}, {dtype})")
             else:
-                parts.append(self.library.zeros(self._state_shape(state.axes)))
+                parts.append(self._typed(state, self.library.zeros(self._state_shape(state.axes))))
         return tuple_text(parts)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from tensorc.backends.python_layout import bare
 
 FUNCTIONS = {
+    "wide": "np.array({0}, np.float64)",
+    "narrow": "({0}).astype(compute, copy=False)",
     "exp": "np.exp({0})",
     "log": "np.log({0})",
     "sqrt": "np.sqrt({0})",
@@ -39,6 +41,7 @@ class NumPy:
     functions: Mapping[str, str] = FUNCTIONS
     module = "np"
     compute = "np.float32"
+    wide = "np.float64"
     typed_sizes = True
     in_place = True
     quiet = 'with np.errstate(all="ignore"):'

@@ -29,6 +29,10 @@ class Library(Protocol):
     def scalar(self, text: str) -> str:
         """A number of Python as a scalar of the library, in the dtype of the arithmetic."""
 
+    @property
+    def wide(self) -> str:
+        """float64, for what needs more digits than the rest."""
+
     def array(self, text: str) -> str:
         """An input that may be a number, as an array."""
 

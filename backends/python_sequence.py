@@ -46,6 +46,7 @@ class SequenceWriter(HeadWriter):
                 sizes = (self._extent_of(step, k) for k in range(len(step.axes)))
                 shape = tuple_text([self.printer.lead, *sizes])
                 dtype = "compute" if step.tensor in whole else "dtype"
+                dtype = self.library.wide if step.tensor in self.plan.wide else dtype
                 self._filled(self.names.tensor(step.tensor), shape, dtype)
 
     def _filled(self, name: str, shape: str, dtype: str) -> None:
@@ -67,9 +68,9 @@ class SequenceWriter(HeadWriter):
             name = self.printer.state(state)
             shape = self._state_shape(state.axes)
             if not self._streams():
-                self.line(f"{name} = {self.library.zeros(shape)}")
+                self.line(f"{name} = {self._typed(state, self.library.zeros(shape))}")
             else:
-                self.line(f"{name} = {self._given_state(number + k, shape)}")
+                self.line(f"{name} = {self._typed(state, self._given_state(number + k, shape))}")
 
     def _given_state(self, number: int, shape: str) -> str:
         """A state to start from."""

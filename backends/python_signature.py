@@ -11,7 +11,7 @@ from tensorc.backends.python_library import Library
 from tensorc.backends.python_names import Names
 from tensorc.backends.python_steps import StepPrinter, given_values
 from tensorc.ir import Extent, Program
-from tensorc.plan import Load, Plan
+from tensorc.plan import Load, Plan, State
 from tensorc.printing import print_equation
 
 
@@ -105,6 +105,10 @@ class HeadWriter:
         defaults = dict(self.program.defaults)
         left = self._solve(without)[1]
         return [f"{self.names.size(n)}={defaults[n]}" if n in defaults else self.names.size(n) for n in left]
+
+    def _typed(self, state: State, text: str) -> str:
+        """What makes a state, in its dtype."""
+        return text.replace("compute", self.library.wide) if state.wide else text
 
     def _state_shape(self, axes: tuple[str, ...]) -> str:
         parts = [self.printer.size(self.printer.extents[a]) for a in axes]

@@ -88,7 +88,7 @@ class TokenWriter(HeadWriter):
 
     def _zeros(self, loop: Loop) -> str:
         """The states before any token."""
-        return tuple_text(self.library.zeros(self._state_shape(s.axes)) for s in loop.states)
+        return tuple_text(self._typed(s, self.library.zeros(self._state_shape(s.axes))) for s in loop.states)
 
     def _signature_call(self, time: str, passed: list[str]) -> None:
         arguments = []

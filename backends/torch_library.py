@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from tensorc.backends.python_layout import bare
 
 FUNCTIONS = {
+    "wide": "({0}).to(torch.float64, copy=True)",
+    "narrow": "({0}).to(compute)",
     "exp": "torch.exp({0})",
     "log": "torch.log({0})",
     "sqrt": "torch.sqrt({0})",
@@ -39,6 +41,7 @@ class Torch:
     functions: Mapping[str, str] = FUNCTIONS
     module = "torch"
     compute = "torch.float32"
+    wide = "torch.float64"
     typed_sizes = False
     quiet = ""
 

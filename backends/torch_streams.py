@@ -97,6 +97,6 @@ class TorchCaches(CacheWriter):
         parts = []
         for state in loop.states:
             shape = self.cache_shape(state, "0") if state.grows else self._state_shape(state.axes)
-            dtype = self.cache_dtype(state) if state.grows else "compute"
+            dtype = self.cache_dtype(state) if state.grows else self._typed(state, "compute")
             parts.append(f"torch.zeros({shape}, dtype={dtype}, device=device)")
         return tuple_text(parts)

@@ -31,6 +31,8 @@ from tensorc.ir import (
 from tensorc.plan import Ref
 
 FUNCTIONS = {
+    "wide": "{0}",
+    "narrow": "{0}",
     "exp": "tl.exp({0})",
     "log": "tl.log({0})",
     "sqrt": "tl.sqrt({0})",

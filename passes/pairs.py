@@ -222,7 +222,8 @@ class PairBuilder:
             end: Read(running[0], tuple(Index(end if a == TOKEN else a) for a in running[1]))
             for end in (early, late)
         }
-        parts: list[Expr] = [read[late], Neg(read[early])]
+        # After many tokens the sums are large and their difference is not: it is taken in float64.
+        parts: list[Expr] = [Call("narrow", (Add((read[late], Neg(read[early]))),))]
         for end, there, sign in ((late, with_late, -1), (early, with_early, 1)):
             if there == (end == early):
                 axes = tuple(Index(end if a == TOKEN else a) for a in own.axes)
@@ -234,7 +235,7 @@ class PairBuilder:
         """The name and axes of the running sum of a gate up to each token, its own included."""
         early, late = "~u", "~t"
         features = tuple(sorted(n for n in free_indices(gate) if n != TOKEN))
-        body = substitute(gate, {TOKEN: Index(early)})
+        body = Call("wide", (substitute(gate, {TOKEN: Index(early)}),))
         term = Term(factors=(body,), relations=(Order(early, late),), bound=(Bind(early, self.time),))
         (linear,) = linear_terms(term, frozenset((late,)), self.time, self.log, None)
         ref = self.stages.term(linear, frozenset((late, *features)), frozenset((early, late)), why)

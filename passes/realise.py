@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
-from tensorc.ir import Cond, Expr, Extent, Index, Node, Program, Read, Size, rebuild, substitute
+from tensorc.ir import Call, Cond, Expr, Extent, Index, Node, Program, Read, Size, rebuild, substitute
 from tensorc.passes.blockwise import Pass, node_inputs, schedule
 from tensorc.passes.emit import BODY, CONSTANT, SETUP, Emitter
 from tensorc.passes.relation import TOKEN
@@ -107,6 +107,7 @@ class Realiser(ABC):
             extents=sizes,
             chunk=self.chunk,
             ascending=tuple(sorted(self.graph.ascending)),
+            wide=tuple(whole.value for value, whole in self.kept.items() if self.is_wide(value)),
             windows=tuple((a, width) for a, width in self.windows.items() if a.startswith(NEAR)),
             tensors=tuple((t.name, t.axes) for t in (*self.program.inputs, *self.program.outputs)),
         )
@@ -168,11 +169,22 @@ class Realiser(ABC):
         updates += self.folds.updates()
         keeps = self._keeps(part, k, stored)
         steps = self._live(keeps + updates)
-        states = tuple(State(m.name, m.axes, m.why) for m in memories)
+        states = tuple(State(m.name, m.axes, m.why, wide=self.is_wide_state(m)) for m in memories)
         states += tuple(State(s.state.value, s.state.axes, s.why) for s in shifts)
         states += self.folds.states
         body = (*steps[BODY], *keeps, *updates) if part.nodes or part.memories or keeps else ()
         return Loop(bool(part.reverse), states, tuple(steps[CONSTANT]), tuple(steps[SETUP]), body)
+
+    def is_wide(self, value: str) -> bool:
+        """Whether a value is float64, whatever the rest is."""
+        node = self.nodes.get(value)
+        if isinstance(node, Stage):
+            return self.is_wide_state(self.graph.memories[node.state.value])
+        return isinstance(node, Value) and isinstance(node.expr, Call) and node.expr.function == "wide"
+
+    def is_wide_state(self, memory: Memory) -> bool:
+        """Whether what is written to a state is float64."""
+        return any(self.is_wide(r.value) for r in memory.writes)
 
     def start(self) -> None:
         """A new loop."""

@@ -117,7 +117,8 @@ class Folds(Tiles):
             why = Why(self.why.equation, "cache: the rows that later tokens read", self.why.line)
             name = self._cache_name(value, given)
             axes = (CACHED, *self._features(value))
-            state = State(name, axes, why, True, given, self._sources(value))
+            wide = self.real.is_wide(value)
+            state = State(name, axes, why, True, given, self._sources(value), wide=wide)
             emitter.provide(name, None, BODY)
             out = Ref(f"{name}+", axes)
             features = [a for a in own.axes if a != TOKEN]

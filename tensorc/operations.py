@@ -28,7 +28,7 @@ from tensorc.ir import (
     free_indices,
 )
 
-CHEAP = frozenset(("abs", "sign", "relu", "sqrt", "maximum", "minimum"))
+CHEAP = frozenset(("wide", "narrow", "abs", "sign", "relu", "sqrt", "maximum", "minimum"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,7 +319,7 @@ class State:
     One that `grows` is a cache of rows: its first axis counts the tokens so far; with `reach` it is a ring
     and holds the rows of the last `reach` tokens alone (of all, as long as there are fewer). It depends on
     the inputs `sources` alone, so that it has their batch dimensions; with `given` it holds data as
-    conditions see it.
+    conditions see it. One that is `wide` is float64, whatever the rest is.
     """
 
     name: str
@@ -329,6 +329,7 @@ class State:
     given: bool = False
     sources: tuple[str, ...] = ()
     reach: Expr | None = None
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +371,7 @@ class Plan:
     tensors: tuple[tuple[str, tuple[Extent, ...]], ...] = ()
     ascending: tuple[str, ...] = ()
     windows: tuple[tuple[str, Expr], ...] = ()
+    wide: tuple[str, ...] = ()  # kept tensors in float64
 
     @property
     def states(self) -> tuple[State, ...]:
