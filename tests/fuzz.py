@@ -107,7 +107,7 @@ def _general(reason: str) -> str:
 def fuzz(first: int, count: int, seconds: float) -> Tally:
     """Check the programs of `count` seeds."""
     tally = Tally()
-    started = time.monotonic()
+    started, shown = time.monotonic(), 0
     for seed, text in _texts(first, count, tally):
         try:
             check(text, seed, seconds, tally)
@@ -123,6 +123,9 @@ def fuzz(first: int, count: int, seconds: float) -> Tally:
             else:
                 tally.failures.append(f"\nseed {seed}:\n{text}\n{traceback.format_exc()}")
         tally.programs += 1
+        if len(tally.failures) > shown:
+            print(*tally.failures[shown:], flush=True)
+            shown = len(tally.failures)
         if tally.programs % 100 == 0:
             minutes = (time.monotonic() - started) / 60
             print(f"{tally.programs} programs, {len(tally.failures)} failures, {minutes:.0f} min", flush=True)
