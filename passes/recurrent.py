@@ -81,7 +81,9 @@ class Recurrent(PairFactors):
         total = [self._product(factors, out, why)]
         if when == "after":
             pairs = self.pairs(node, column=None)
-            gone = {a for a in node.state.axes if a not in out and not any(a in r.axes for r in pairs)}
+            written = {a for r in memory.writes for a in r.axes}
+            gone = {names[a] for a in memory.axes if a not in written} - set(out)
+            gone -= {a for r in node.items for a in r.axes}
             for label in sorted(gone):  # only gates have it: as often as there are of them
                 pairs.append(self.emitter.pointwise(spread_of(label), (label,), why))
             mine = self._product(pairs, out, why)

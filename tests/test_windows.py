@@ -41,6 +41,7 @@ PROGRAMS = {
     "    o[i, x] = sum[i - w < j <= i](s[i, j] * v[j, x]) / (1 + sum[i - w < j <= i](s[i, j]))",
     "polynomial": HEAD + "    s[i, j] = q[i, c] * k[j, c]\n"
     "    o[i, x] = sum[i - w < j <= i]((1 + s[i, j] + s[i, j] ** 2 / 2) * v[j, x])",
+    "third power": HEAD + "    o[i, x] = sum[i - w < j <= i]((q[j, c] * k[i, c]) ** 3 * v[j, x])",
     "of a window": HEAD + "    s[i, j] = q[i, c] * k[j, c]\n"
     "    o[i, x] = sum[j - w < u <= j, i - w - 1 < j <= i](s[i, u] * s[j, u] * v[j, x])",
     "own result": HEAD
