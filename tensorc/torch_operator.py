@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from tensorc.plan import Plan
 from tensorc.prepared import Call, state_layout, with_keywords
 from tensorc.state import Layout, State
 from tensorc.subscripts import check_constants
+from tensorc.torch_function import Recorded, Recording
+from tensorc.torch_gradient import Gradients, Missing
 from tensorc.torch_inputs import (
     checked_device,
     on_one_device,
@@ -50,7 +53,14 @@ class Token:
 
 class TorchOperator(Operator):
     """`Operator` for backend="torch". Calls like one that was seen before look their function up by the
-    shapes, dtypes and devices of the tensors alone."""
+    shapes, dtypes and devices of the tensors alone.
+
+    Where a call needs gradients, they come from the gradient program (`tensorc.grad`), which keeps the
+    inputs alone, or from autograd through the generated source, whichever the cost model finds faster;
+    `backward` says which, and why.
+    """
+
+    followed = True  # whether autograd can follow the generated source
 
     def __init__(
         self,
@@ -68,6 +78,7 @@ class TorchOperator(Operator):
         self._fast: dict[object, Callable[..., tuple[Any, ...]]] = {}
         self._tokens: dict[object, Token] = {}
         self._layouts: dict[Layout, Layout] = {}
+        self.gradients = Gradients(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         device = None if self.device is None else str(self.device)
@@ -75,10 +86,13 @@ class TorchOperator(Operator):
 
     def derived(self, program: Program) -> Operator:
         if program not in self._derived:
-            sizes = {name: size for name, size in self.sizes.items() if name in program.sizes()}
-            kind, backend = type(self), self.backend
-            self._derived[program] = _again(kind, program, backend, self.form, self.time, sizes, self.device)
+            self._derived[program] = self.like(program, self.form)
         return self._derived[program]
+
+    def like(self, program: Program, form: str) -> TorchOperator:
+        """Another program on the same backend and device."""
+        sizes = {name: size for name, size in self.sizes.items() if name in program.sizes()}
+        return _again(type(self), program, self.backend, form, self.time, sizes, self.device)
 
     def _printer(self) -> Printer:
         from tensorc.backends.torch_source import torch_source
@@ -98,49 +112,88 @@ class TorchOperator(Operator):
         if state is None and cu_seqlens is None and not keywords:
             key = signature_of(arguments)
             function = self._fast.get(key)
-            if function is None:
-                bound = self._bind(arguments, keywords)
-                form = self.choose(bound.sizes)
-                outputs, _ = self._run(form, bound, None)
-                self._remember(key, form, bound)
-            else:
-                outputs = function(*arguments)
+            outputs = self._first(arguments, keywords, key) if function is None else function(*arguments)
             return outputs[0] if self._single else outputs
+        if state is None and cu_seqlens is None and not {"state", "cu_seqlens"} & {*self._inputs}:
+            return self._one(self._first(arguments, keywords, None))
         return super().__call__(*arguments, state=state, cu_seqlens=cu_seqlens, **keywords)
 
+    def _first(
+        self, arguments: tuple[object, ...], keywords: Mapping[str, object], key: object
+    ) -> tuple[Any, ...]:
+        """A call that is not looked up; the next one with such tensors goes straight to the function."""
+        bound = self._bind(arguments, keywords)
+        tensors = [*bound.arrays.values()]
+        form = self.choose(bound.sizes)
+        form, call, function = self._function(form, bound)
+        self._check_segments(call, bound)
+        if key is not None and not call.plan.ascending:
+            if len(self._fast) >= SEEN:
+                self._fast.clear()
+            self._fast[key] = function
+        with without_autocast(tensors):
+            return function(*tensors)
+
     def _run(self, form: str, bound: Bound, state: State | None) -> tuple[tuple[Any, ...], State | None]:
-        tensors = list(bound.arrays.values())
         before = () if state is None else state.tensors
-        call = self._prepared(form, bound, recorded([*tensors, *before]))
-        for name in call.plan.ascending:
-            self._check_ascending(name, bound.arrays[name].detach().cpu().numpy())
+        tensors = [*bound.arrays.values(), *before]
+        form, call, function = self._function(form, bound, before, 0 if state is None else state.position)
+        self._check_segments(call, bound)
         if state is not None:
             self._check_state(state, call.layout)
-        function = with_keywords(call.function, {"dtype": self._dtype(bound)})
         with without_autocast(tensors):
-            if form == "parallel":
-                outputs, after = function(*tensors), ()
-            elif state is None:
-                outputs, after = function(*tensors)
-            else:
-                outputs, after = function(*tensors, state=state.tensors, position=state.position)
+            found = function(*tensors)
+        outputs, after = found[: len(self.program.outputs)], found[len(self.program.outputs) :]
         if call.layout is None:
             return outputs, None
         assert self.time is not None
         position = (0 if state is None else state.position) + self.time.value(bound.sizes)
-        return outputs, State(position, tuple(after), call.layout)
+        return outputs, State(position, after, call.layout)
 
-    def _remember(self, key: object, form: str, bound: Bound) -> None:
-        """Let the next call with such tensors go straight to the function."""
-        if key is None:
-            return
-        call = self._prepared(form, bound, recorded([*bound.arrays.values()]))
-        if call.plan.ascending:
-            return
+    def _function(
+        self, form: str, bound: Bound, before: Sequence[torch.Tensor] = (), position: int | None = None
+    ) -> tuple[str, Call, Callable[..., tuple[Any, ...]]]:
+        """The function of the inputs and then states that returns the outputs and, with a position, the
+        states after; where autograd records it, with its gradients."""
+        tensors = [*bound.arrays.values(), *before]
+        if not recorded(tensors):
+            call = self._prepared(form, bound, False)
+            return form, call, self._plain(call, form, bound, position)
+        if form == "recurrent" and self.form == "auto" and self.forms.exists("chunkwise"):
+            form = "chunkwise"  # autograd through it keeps less
+        call = self._prepared(form, bound, False)
+        after = call.layout.shapes if call.layout is not None and position is not None else ()
+        backward = self.gradients.find(
+            bound.sizes,
+            (True,) * (len(self.program.outputs) + len(after)),
+            (*[t.requires_grad for t in tensors], *([False] * (len(after) - len(before)))),
+        )
+        source = None
+        if self.followed:
+            followed = self._prepared(form, bound, True)
+            source = self._plain(followed, form, bound, position)
+            if isinstance(backward, Missing) or not self.gradients.preferred(backward, form, bound):
+                return form, followed, source
+            source = source if self.gradients.exact(form) else None
+        layout = call.layout
+        start = [(shape, getattr(torch, layout.dtype)) for shape in after] if layout and not before else []
+        recording = Recording(self, self._plain(call, form, bound, position), source, bound.sizes, start)
+        return form, call, partial(Recorded.apply, recording)
+
+    def _plain(
+        self, call: Call, form: str, bound: Bound, position: int | None
+    ) -> Callable[..., tuple[Any, ...]]:
+        """A generated function as one of tensors that returns tensors."""
         function = with_keywords(call.function, {"dtype": self._dtype(bound)})
-        if len(self._fast) >= SEEN:
-            self._fast.clear()
-        self._fast[key] = function if form == "parallel" else _outputs(function)
+        if form == "parallel":
+            return function
+        if position is None:
+            return _outputs(function)
+        return _streaming(function, len(self.program.inputs), position)
+
+    def _check_segments(self, call: Call, bound: Bound) -> None:
+        for name in call.plan.ascending:
+            self._check_ascending(name, bound.arrays[name].detach().cpu().numpy())
 
     def _prepared(self, form: str, bound: Bound, grad: bool) -> Call:
         """The function for tensors of these shapes and dtypes: looked up, once they were seen."""
@@ -280,6 +333,17 @@ def _outputs(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
         return found[0]
 
     return outputs
+
+
+def _streaming(function: Callable[..., Any], inputs: int, position: int) -> Callable[..., tuple[Any, ...]]:
+    """A function of inputs and states that returns outputs and states, one after the other."""
+
+    def streaming(*tensors: Any) -> tuple[Any, ...]:
+        given = {"state": tensors[inputs:], "position": position} if len(tensors) > inputs else {}
+        outputs, after = function(*tensors[:inputs], **given)
+        return (*outputs, *after)
+
+    return streaming
 
 
 def _again(

@@ -1,0 +1,126 @@
+"""Gradient programs as backward passes: which one a call needs, whether there is one, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from tensorc.binding import Bound
+from tensorc.cost import plan_time
+from tensorc.errors import TensorcError
+from tensorc.gradient import grad, with_state
+from tensorc.ir import Program, Reduce, walk
+from tensorc.passes.restrict import restricted
+
+if TYPE_CHECKING:
+    from tensorc.torch_operator import TorchOperator
+
+# Backward by autograd through the chunkwise source takes so many times the forward pass (measured on a CPU).
+BACKWARD = 2.8
+SEEN = 64
+
+Mask = tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """A compiled gradient program; `places` has for each tensor where its gradient stands among the
+    results, or None."""
+
+    operator: TorchOperator
+    places: tuple[int | None, ...]
+
+    def __call__(self, tensors: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor | None]:
+        """The gradients of the tensors, each in its shape and dtype."""
+        found = self.operator(*tensors, *grads)
+        parts = found if isinstance(found, tuple) else (found,)
+        return [None if k is None else _like(parts[k], t) for k, t in zip(self.places, tensors, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why there is no gradient program."""
+
+    reason: str
+
+
+def _like(grad: Tensor, tensor: Tensor) -> Tensor:
+    """A gradient over all of the batch as one of the tensor."""
+    if grad.shape != tensor.shape:
+        grad = grad.sum_to_size(tensor.shape)
+    return grad if grad.dtype == tensor.dtype else grad.to(tensor.dtype)
+
+
+class Gradients:
+    """The gradient programs of an operator, made at their first use.
+
+    `prefer` is "auto" (whichever the cost model finds faster), "program" or "source" (autograd through it).
+    """
+
+    def __init__(self, operator: TorchOperator) -> None:
+        self.operator = operator
+        self.prefer = "auto"
+        self._found: dict[object, Backward | Missing] = {}
+
+    def find(self, sizes: Mapping[str, int], outputs: Mask, tensors: Mask) -> Backward | Missing:
+        """The gradient of some outputs by some tensors: the inputs and, where there are more, the states
+        (`outputs` are then followed by the states after). What is not asked for is not computed."""
+        stateful = len(tensors) > len(self.operator.program.inputs)
+        features = tuple(sizes.items()) if stateful else ()
+        key = (outputs, tensors, features)
+        if key not in self._found:
+            if len(self._found) >= SEEN:
+                self._found.clear()
+            try:
+                self._found[key] = self._make(sizes, stateful, outputs, tensors)
+            except TensorcError as problem:
+                self._found[key] = Missing(str(problem).split("\n", 1)[0])
+        return self._found[key]
+
+    def _make(
+        self, sizes: Mapping[str, int], stateful: bool, outputs: Mask, tensors: Mask
+    ) -> Backward | Missing:
+        operator = self.operator
+        program = self._stateful(sizes) if stateful else operator.program
+        used = [o.name for o, wanted in zip(program.outputs, outputs, strict=True) if wanted]
+        gradient = grad(restricted(program, used))
+        names = [f"grad_{i.name}" for i in program.inputs]
+        wanted = {n for n, needs in zip(names, tensors, strict=True) if needs}
+        kept = [o.name for o in gradient.outputs if o.name in wanted]
+        if not kept:
+            return Missing("nothing that is asked for has a derivative")
+        gradient = restricted(gradient, kept)
+        form = operator.form if operator.form in ("parallel", "chunkwise") else "auto"
+        made = operator.like(gradient, form)
+        why = made.forms.why_not("chunkwise") if operator.forms.exists("chunkwise") else None
+        if why is not None and operator.form != "parallel":
+            return Missing(f"it would need all pairs of tokens: {why.reason}")
+        return Backward(made, tuple(kept.index(n) if n in kept else None for n in names))
+
+    def _stateful(self, sizes: Mapping[str, int]) -> Program:
+        operator = self.operator
+        return with_state(operator.program, time=str(operator.time), sizes=sizes)
+
+    def exact(self, form: str) -> bool:
+        """Whether autograd through the source of a form has all derivatives: the parallel form takes
+        products of gates by running logarithms, which lose the derivative by a gate that is 0."""
+        bodies = [e.body for e in self.operator.program.equations] if form == "parallel" else []
+        return not any(isinstance(n, Reduce) and n.op == "prod" for b in bodies for n in walk(b))
+
+    def preferred(self, backward: Backward, form: str, bound: Bound) -> bool:
+        """Whether the gradient program takes less time than autograd through the source of a form.
+
+        Autograd through the recurrent form would keep the states of all tokens, so there it always does.
+        """
+        if self.prefer == "source":
+            return False
+        if self.prefer == "program" or form == "recurrent" or not self.exact(form):
+            return True
+        sizes, batch, made = bound.sizes, prod(bound.batch), backward.operator
+        known = made.forms.example_sizes({n: s for n, s in sizes.items() if n in made.program.sizes()})
+        takes = plan_time(made.forms.plan(made.choose(known, batch=batch), known), known, batch=batch)
+        return takes <= BACKWARD * plan_time(self.operator.forms.plan(form, sizes), sizes, batch=batch)
