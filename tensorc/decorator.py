@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+from tensorc.compiler import TENSORS
 from tensorc.constant_keys import constant_key, identities
 from tensorc.errors import LanguageError
 from tensorc.ir import Program
@@ -83,6 +84,7 @@ class Jit:
         self._name = program_name(function) if name is None else checked_name(name)
         self._options = dict(options)
         self._first: tuple[Any, ...] = ()
+        self._owner: Jit | None = None  # of a method
         self._operators: dict[object, Any] = {}
         self._by_program: dict[object, Any] = {}
         self._shape = inspect.signature(function)
@@ -104,6 +106,7 @@ class Jit:
         bound: Jit = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
         bound._first, bound._direct = (instance, *self._first), None
+        bound._owner = self
         return bound
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -120,10 +123,31 @@ class Jit:
             from tensorc.trace_call import nested
 
             return nested(self, request)
+        if self._options.get("backend") in TENSORS:
+            from torch.compiler import is_compiling
+
+            if is_compiling():
+                return self._in_graph(request)
         operator = self._operator(request)
         if len(args) == self._count and not kwargs and not self._first:
             self._direct = operator
         return operator(*request.values, **request.rest)
+
+    def _in_graph(self, request: Request) -> Any:
+        """A call in code that PyTorch compiles: one operation of its graph."""
+        from tensorc.torch_custom import in_graph
+
+        if request.rest:
+            raise LanguageError(
+                f"{self._name} takes its inputs alone in compiled code, not {', '.join(request.rest)}.",
+                hint=f"Take the operator before: f = {self._name}.compiled(), then f(..., state=state).",
+            )
+        constants = request.constants
+        owner = self if self._owner is None else self._owner
+        sizes, names = tuple(request.sizes.items()), tuple(constants)
+        text, single = _graph_text(owner, request.inputs, sizes, names, *constants.values())
+        found = in_graph(text, request.inputs, request.values, {})
+        return found[0] if single else tuple(found)
 
     def compiled(self, **constants: Any) -> Any:
         """The operator for some values of the constants; the others take their defaults."""
@@ -215,6 +239,21 @@ class Jit:
         if sizes:
             options["sizes"] = {**(options.get("sizes") or {}), **sizes}
         return compile(program, **options)
+
+
+def _graph_text(
+    jit: Jit,
+    inputs: tuple[str, ...],
+    sizes: tuple[tuple[str, int], ...],
+    names: tuple[str, ...],
+    *values: Any,
+) -> tuple[str, bool]:
+    """What stands for the operator in graphs, and whether it has one output."""
+    operator = jit._operator(Request(inputs, (), dict(zip(names, values, strict=True)), dict(sizes)))
+    return operator.text, operator._single
+
+
+_graph_text._dynamo_marked_constant = True  # type: ignore[attr-defined]  # nothing of it is data
 
 
 def _check_parameters(name: str, signature: Signature, parameters: Mapping[str, inspect.Parameter]) -> None:

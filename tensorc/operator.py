@@ -21,7 +21,7 @@ from tensorc.state import Layout, State
 from tensorc.subscripts import check_constants, constant_subscripts
 
 if TYPE_CHECKING:
-    from tensorc.report import Report
+    from tensorc.report import Refused, Report
 
 SEEN = 64  # so many shapes are remembered
 new_tuple = tuple.__new__
@@ -397,8 +397,13 @@ class Operator:
                 plans[form] = self.forms.plan(form, full)
             else:
                 missing.append(Refused(f"{form} form", why.reason, why.change, why.line))
+        missing += self._more_refusals(full)
         chosen = self.choose(full, batch=batch)
         return build_report(self.program, full, plans, chosen, self.forms.log, refusals=missing, batch=batch)
+
+    def _more_refusals(self, sizes: Mapping[str, int]) -> list[Refused]:
+        """What this backend refuses beside forms."""
+        return []
 
     def check_bounds(self, /, *arguments: object, **keywords: object) -> float:
         """Check that the scores of these inputs keep the bounds of what was approximated; the largest

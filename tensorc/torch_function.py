@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tensorc.errors import BackendError
+from tensorc.state import Layout
 from tensorc.torch_gradient import Mask, Missing
 
 if TYPE_CHECKING:
@@ -24,15 +25,16 @@ class Recording:
     """A call on tensors of certain shapes and dtypes: the inputs and then, if any, the states.
 
     `function` takes these tensors and returns the outputs and then, if any, the states after; it records
-    nothing. `source` is the same function in operations that autograd can follow, None if there is none.
-    `start` are the shapes and dtypes of states that are zero and not among the tensors.
+    nothing. `source` makes the same function in operations that autograd can follow, None if there is none.
+    `layout` is that of the states after, where they are returned; without `states` before, those are zero.
     """
 
     operator: TorchOperator
     function: Function
-    source: Function | None
+    source: Callable[[], Function] | None
     sizes: dict[str, int]
-    start: Sequence[tuple[tuple[int, ...], torch.dtype]] = ()
+    layout: Layout | None = None
+    states: bool = False
 
     def backward(
         self, tensors: Sequence[Tensor], grads: Sequence[Tensor | None], needs: Sequence[bool]
@@ -48,17 +50,19 @@ class Recording:
                 return found
             if self.source is None:
                 raise BackendError(f"No gradient of {self.operator.program.name}: {found.reason}.")
-        return self._through_source(self.source, tensors, grads, needs)
+        return self._through_source(self.source(), tensors, grads, needs)
 
     def _through_program(
         self, tensors: Sequence[Tensor], grads: Sequence[Tensor | None], given: Mask, needs: Sequence[bool]
     ) -> Sequence[Tensor | None] | Missing:
         outputs = len(self.operator.program.outputs)
         start: list[Tensor] = []
-        if self.start and any(given[outputs:]):
-            start = [torch.zeros(shape, dtype=d, device=tensors[0].device) for shape, d in self.start]
-        elif self.start:
-            given = given[:outputs]
+        if self.layout is not None and not self.states:
+            if any(given[outputs:]):
+                dtype, place = getattr(torch, self.layout.dtype), tensors[0].device
+                start = [torch.zeros(shape, dtype=dtype, device=place) for shape in self.layout.shapes]
+            else:
+                given = given[:outputs]
         found = self.operator.gradients.find(self.sizes, given, (*needs, *(False for _ in start)))
         if isinstance(found, Missing):
             return found
@@ -106,3 +110,24 @@ class Recorded(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         """The gradients of the tensors."""
         return None, *ctx.recording.backward(ctx.saved_tensors, grads, ctx.needs_input_grad[1:])
+
+
+def outputs_of(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """A function of outputs and states as one of outputs."""
+
+    def outputs(*tensors: Any) -> tuple[Any, ...]:
+        found: tuple[tuple[Any, ...], Any] = function(*tensors)
+        return found[0]
+
+    return outputs
+
+
+def streaming(function: Callable[..., Any], inputs: int, position: int) -> Callable[..., tuple[Any, ...]]:
+    """A function of inputs and states that returns outputs and states, one after the other."""
+
+    def both(*tensors: Any) -> tuple[Any, ...]:
+        given = {"state": tensors[inputs:], "position": position} if len(tensors) > inputs else {}
+        outputs, after = function(*tensors[:inputs], **given)
+        return (*outputs, *after)
+
+    return both

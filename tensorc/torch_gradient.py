@@ -15,6 +15,7 @@ from tensorc.errors import TensorcError
 from tensorc.gradient import grad, with_state
 from tensorc.ir import Program, Reduce, walk
 from tensorc.passes.restrict import restricted
+from tensorc.report import Refused
 
 if TYPE_CHECKING:
     from tensorc.torch_operator import TorchOperator
@@ -112,15 +113,48 @@ class Gradients:
         return not any(isinstance(n, Reduce) and n.op == "prod" for b in bodies for n in walk(b))
 
     def preferred(self, backward: Backward, form: str, bound: Bound) -> bool:
-        """Whether the gradient program takes less time than autograd through the source of a form.
+        """Whether a gradient program is used rather than autograd through the source of a form."""
+        return self._faster(backward, form, bound.sizes, prod(bound.batch))
 
-        Autograd through the recurrent form would keep the states of all tokens, so there it always does.
-        """
+    def _faster(self, backward: Backward, form: str, sizes: Mapping[str, int], batch: int) -> bool:
+        """By the cost model; autograd through the recurrent form would keep the states of all tokens, so
+        there the program always is."""
         if self.prefer == "source":
             return False
         if self.prefer == "program" or form == "recurrent" or not self.exact(form):
             return True
-        sizes, batch, made = bound.sizes, prod(bound.batch), backward.operator
-        known = made.forms.example_sizes({n: s for n, s in sizes.items() if n in made.program.sizes()})
-        takes = plan_time(made.forms.plan(made.choose(known, batch=batch), known), known, batch=batch)
-        return takes <= BACKWARD * plan_time(self.operator.forms.plan(form, sizes), sizes, batch=batch)
+        own = _sizes(backward.operator, sizes)
+        takes = _time(backward.operator, backward.operator.choose(own, batch=batch), own, batch)
+        return takes <= BACKWARD * _time(self.operator, form, sizes, batch)
+
+    def explain(self, sizes: Mapping[str, int]) -> str:
+        """How all gradients are made at these sizes."""
+        found, form = self._all(sizes), self.operator.choose(sizes)
+        if form == "recurrent" and self.operator.form == "auto" and self.operator.forms.exists("chunkwise"):
+            form = "chunkwise"
+        if isinstance(found, Backward) and self._faster(found, form, sizes, 1):
+            return f"by the gradient program, {found.operator.choose(_sizes(found.operator, sizes))}"
+        why = found.reason if isinstance(found, Missing) else "faster than the gradient program"
+        if not self.operator.followed:
+            return f"none: {why}"
+        return f"by autograd through the {form} source: {why}"
+
+    def refusals(self, sizes: Mapping[str, int]) -> list[Refused]:
+        """For reports: that there is no gradient program, and why."""
+        found = self._all(sizes)
+        if isinstance(found, Backward):
+            return []
+        what = "gradients come by autograd through the generated source"
+        return [Refused("gradient program", found.reason, what if self.operator.followed else "", None)]
+
+    def _all(self, sizes: Mapping[str, int]) -> Backward | Missing:
+        program = self.operator.program
+        return self.find(sizes, (True,) * len(program.outputs), (True,) * len(program.inputs))
+
+
+def _sizes(operator: TorchOperator, sizes: Mapping[str, int]) -> dict[str, int]:
+    return {name: sizes[name] for name in operator.program.sizes()}
+
+
+def _time(operator: TorchOperator, form: str, sizes: Mapping[str, int], batch: int) -> float:
+    return plan_time(operator.forms.plan(form, sizes), sizes, batch=batch)

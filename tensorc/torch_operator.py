@@ -20,7 +20,8 @@ from tensorc.plan import Plan
 from tensorc.prepared import Call, state_layout, with_keywords
 from tensorc.state import Layout, State
 from tensorc.subscripts import check_constants
-from tensorc.torch_function import Recorded, Recording
+from tensorc.torch_custom import in_graph, register, stream_in_graph
+from tensorc.torch_function import Recorded, Recording, outputs_of, streaming
 from tensorc.torch_gradient import Gradients, Missing
 from tensorc.torch_inputs import (
     checked_device,
@@ -57,7 +58,9 @@ class TorchOperator(Operator):
 
     Where a call needs gradients, they come from the gradient program (`tensorc.grad`), which keeps the
     inputs alone, or from autograd through the generated source, whichever the cost model finds faster;
-    `backward` says which, and why.
+    `backward` says which, and why. Double backward goes through the source.
+
+    In code that PyTorch compiles or exports, a call is one operation, `torch.ops.tensorc.call`.
     """
 
     followed = True  # whether autograd can follow the generated source
@@ -79,6 +82,11 @@ class TorchOperator(Operator):
         self._tokens: dict[object, Token] = {}
         self._layouts: dict[Layout, Layout] = {}
         self.gradients = Gradients(self)
+        self.text = register(self)
+        self.time_axes = tuple(
+            tuple(t.axes.index(time) - len(t.axes) if time in t.axes else None for t in tensors)
+            for tensors in (program.inputs, program.outputs)
+        )  # of the inputs and of the outputs, counted from the end
 
     def __reduce__(self) -> tuple[Any, ...]:
         device = None if self.device is None else str(self.device)
@@ -99,6 +107,19 @@ class TorchOperator(Operator):
 
         return torch_source
 
+    def backward(self, **sizes: int) -> str:
+        """How gradients of all inputs are made at these sizes: by which program, or why by autograd.
+
+        >>> import tensorc
+        >>> total = tensorc.compile("def f(x[n]) -> y[n]:  y[i] = sum[j <= i](x[j])", backend="torch")
+        >>> total.backward(n=4096)
+        'by the gradient program, chunkwise'
+        """
+        return self.gradients.explain(self.forms.example_sizes(sizes))
+
+    def _more_refusals(self, sizes: Mapping[str, int]) -> list[Any]:
+        return self.gradients.refusals(sizes)
+
     # -- whole sequences -----------------------------------------------------------------------------
 
     def __call__(
@@ -109,6 +130,8 @@ class TorchOperator(Operator):
         Tensors may have any strides; those of one call are on one device. Gradients reach every input.
         Raises `ShapeError` for tensors on several devices.
         """
+        if torch.compiler.is_compiling():
+            return self._in_graph(arguments, keywords, state, cu_seqlens)
         if state is None and cu_seqlens is None and not keywords:
             key = signature_of(arguments)
             function = self._fast.get(key)
@@ -117,6 +140,23 @@ class TorchOperator(Operator):
         if state is None and cu_seqlens is None and not {"state", "cu_seqlens"} & {*self._inputs}:
             return self._one(self._first(arguments, keywords, None))
         return super().__call__(*arguments, state=state, cu_seqlens=cu_seqlens, **keywords)
+
+    def _in_graph(
+        self, arguments: tuple[object, ...], keywords: dict[str, object], state: Any, cu_seqlens: object
+    ) -> Any:
+        if cu_seqlens is not None:
+            raise TensorcError("cu_seqlens in compiled code: call with packed documents outside of it.")
+        if state is None:
+            return self._one(tuple(in_graph(self.text, self._inputs, arguments, keywords)))
+        return self._one(stream_in_graph(self, arguments, keywords, state)[0])
+
+    def prefill(
+        self, /, *arguments: object, state: Any = None, cu_seqlens: object = None, **keywords: object
+    ) -> tuple[Any, Any]:
+        if torch.compiler.is_compiling() and cu_seqlens is None:
+            outputs, after = stream_in_graph(self, arguments, keywords, state)
+            return self._one(outputs), after
+        return super().prefill(*arguments, state=state, cu_seqlens=cu_seqlens, **keywords)
 
     def _first(
         self, arguments: tuple[object, ...], keywords: Mapping[str, object], key: object
@@ -137,10 +177,10 @@ class TorchOperator(Operator):
     def _run(self, form: str, bound: Bound, state: State | None) -> tuple[tuple[Any, ...], State | None]:
         before = () if state is None else state.tensors
         tensors = [*bound.arrays.values(), *before]
+        if state is not None:
+            self._check_state(state, self._prepared(form, bound, False).layout)
         form, call, function = self._function(form, bound, before, 0 if state is None else state.position)
         self._check_segments(call, bound)
-        if state is not None:
-            self._check_state(state, call.layout)
         with without_autocast(tensors):
             found = function(*tensors)
         outputs, after = found[: len(self.program.outputs)], found[len(self.program.outputs) :]
@@ -161,24 +201,40 @@ class TorchOperator(Operator):
             return form, call, self._plain(call, form, bound, position)
         if form == "recurrent" and self.form == "auto" and self.forms.exists("chunkwise"):
             form = "chunkwise"  # autograd through it keeps less
-        call = self._prepared(form, bound, False)
-        after = call.layout.shapes if call.layout is not None and position is not None else ()
-        backward = self.gradients.find(
-            bound.sizes,
-            (True,) * (len(self.program.outputs) + len(after)),
-            (*[t.requires_grad for t in tensors], *([False] * (len(after) - len(before)))),
-        )
-        source = None
-        if self.followed:
+        recording = self._recording(form, bound, before, position)
+        states = (True,) * len(recording.layout.shapes if recording.layout else ())
+        needs = (*[t.requires_grad for t in tensors], *([False] * (len(states) - len(before))))
+        backward = self.gradients.find(bound.sizes, ((True,) * len(self.program.outputs)) + states, needs)
+        preferred = not isinstance(backward, Missing) and self.gradients.preferred(backward, form, bound)
+        if self.followed and not preferred:
             followed = self._prepared(form, bound, True)
-            source = self._plain(followed, form, bound, position)
-            if isinstance(backward, Missing) or not self.gradients.preferred(backward, form, bound):
-                return form, followed, source
-            source = source if self.gradients.exact(form) else None
-        layout = call.layout
-        start = [(shape, getattr(torch, layout.dtype)) for shape in after] if layout and not before else []
-        recording = Recording(self, self._plain(call, form, bound, position), source, bound.sizes, start)
-        return form, call, partial(Recorded.apply, recording)
+            return form, followed, self._plain(followed, form, bound, position)
+        return form, self._prepared(form, bound, False), partial(Recorded.apply, recording)
+
+    def recording(self, tensors: Sequence[torch.Tensor], position: int | None) -> Recording:
+        """A call on inputs and then, with a position, states, and how its gradients come back."""
+        inputs = len(self._inputs)
+        bound = self._bind(tensors[:inputs], {})
+        form = self.choose(bound.sizes, streaming=position is not None)
+        return self._recording(form, bound, tensors[inputs:], position)
+
+    def _recording(
+        self, form: str, bound: Bound, before: Sequence[torch.Tensor], position: int | None
+    ) -> Recording:
+        call = self._prepared(form, bound, False)
+        self._check_segments(call, bound)
+
+        def source() -> Callable[..., tuple[Any, ...]]:
+            return self._plain(self._prepared(form, bound, True), form, bound, position)
+
+        return Recording(
+            self,
+            self._plain(call, form, bound, position),
+            source if self.followed and self.gradients.exact(form) else None,
+            bound.sizes,
+            None if position is None else call.layout,
+            bool(before),
+        )
 
     def _plain(
         self, call: Call, form: str, bound: Bound, position: int | None
@@ -188,8 +244,8 @@ class TorchOperator(Operator):
         if form == "parallel":
             return function
         if position is None:
-            return _outputs(function)
-        return _streaming(function, len(self.program.inputs), position)
+            return outputs_of(function)
+        return streaming(function, len(self.program.inputs), position)
 
     def _check_segments(self, call: Call, bound: Bound) -> None:
         for name in call.plan.ascending:
@@ -223,6 +279,9 @@ class TorchOperator(Operator):
 
         The old state stays as it is. Python numbers take the dtype of the state.
         """
+        if torch.compiler.is_compiling():
+            outputs, after = stream_in_graph(self, arguments, keywords, state, token=True)
+            return self._one(outputs), after
         key = None if keywords or type(state) is not State else self._token_key(state, arguments)
         token = self._tokens.get(key)
         if key is None or token is None:
@@ -323,27 +382,6 @@ class TorchOperator(Operator):
         compute = torch.promote_types(self._dtype(bound), torch.float32)
         typed = frozenset(name for name, array in bound.arrays.items() if array.dtype == compute)
         return replace(super()._batch(bound, tokens), free=free if bound.batch else frozenset(), typed=typed)
-
-
-def _outputs(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """A function of outputs and states as one of outputs."""
-
-    def outputs(*tensors: Any) -> tuple[Any, ...]:
-        found: tuple[tuple[Any, ...], Any] = function(*tensors)
-        return found[0]
-
-    return outputs
-
-
-def _streaming(function: Callable[..., Any], inputs: int, position: int) -> Callable[..., tuple[Any, ...]]:
-    """A function of inputs and states that returns outputs and states, one after the other."""
-
-    def streaming(*tensors: Any) -> tuple[Any, ...]:
-        given = {"state": tensors[inputs:], "position": position} if len(tensors) > inputs else {}
-        outputs, after = function(*tensors[:inputs], **given)
-        return (*outputs, *after)
-
-    return streaming
 
 
 def _again(
