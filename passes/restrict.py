@@ -28,11 +28,11 @@ def restricted(program: Program, outputs: Collection[str]) -> Program:
         if name in equations and name not in needed:
             needed.add(name)
             pending += reads(equations[name].body)
-    declared = (*program.locals, *program.outputs)
+    declared = program.tensors()
     return replace(
         program,
         outputs=tuple(o for o in program.outputs if o.name in outputs),
-        locals=tuple(t for t in declared if t.name in needed and t.name not in outputs),
+        locals=tuple(declared[t] for t in equations if t in needed and t not in outputs),
         equations=tuple(e for e in program.equations if e.target in needed),
         text=None,
     )

@@ -154,7 +154,7 @@ VJP = (
 )
 
 
-@torch.library.custom_op("tensorc::call", mutates_args=(), schema=CALL)
+@torch.library.custom_op("tensorc::call", mutates_args=(), schema=CALL)  # type: ignore[untyped-decorator]
 def call(operator: str, tensors: list[Tensor], position: int | None) -> list[Tensor]:
     """The outputs for some inputs; with a position also for states, and with the states after."""
     found = operator_of(operator)
@@ -167,12 +167,12 @@ def call(operator: str, tensors: list[Tensor], position: int | None) -> list[Ten
             return _own(recording.function(*tensors), tensors)
 
 
-@call.register_fake
+@call.register_fake  # type: ignore[untyped-decorator]
 def _(operator: str, tensors: list[Tensor], position: Any) -> list[Tensor]:
     return results_like(operator_of(operator), tensors, position is not None)
 
 
-@torch.library.custom_op("tensorc::vjp", mutates_args=(), schema=VJP)
+@torch.library.custom_op("tensorc::vjp", mutates_args=(), schema=VJP)  # type: ignore[untyped-decorator]
 def vjp(
     operator: str,
     tensors: list[Tensor],
@@ -191,7 +191,7 @@ def vjp(
     return _own([torch.zeros_like(t) if g is None else g for t, g in pairs], [*tensors, *grads])
 
 
-@vjp.register_fake
+@vjp.register_fake  # type: ignore[untyped-decorator]
 def _(
     operator: str,
     tensors: list[Tensor],

@@ -214,7 +214,7 @@ class TorchOperator(Operator):
     def recording(self, tensors: Sequence[torch.Tensor], position: int | None) -> Recording:
         """A call on inputs and then, with a position, states, and how its gradients come back."""
         inputs = len(self._inputs)
-        bound = self._bind(tensors[:inputs], {})
+        bound = self._bind(tuple(tensors[:inputs]), {})
         form = self.choose(bound.sizes, streaming=position is not None)
         return self._recording(form, bound, tensors[inputs:], position)
 
