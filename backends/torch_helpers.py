@@ -102,7 +102,7 @@ def _matmul(a, b, rows, inner, columns):
     left = a.reshape(*a.shape[: a.dim() - rows - inner], math.prod(m), math.prod(k))
     right = b.reshape(*b.shape[: b.dim() - inner - columns], math.prod(k), math.prod(n))
     product = left @ right
-    return product.reshape(*product.shape[:-2], *m, *n)
+    return product.reshape((*product.shape[:-2], *m, *n))
 
 
 def _read(x, *subscripts):

@@ -15,7 +15,7 @@ from typing import Any, overload
 
 from tensorc.compiler import TENSORS
 from tensorc.constant_keys import constant_key, identities
-from tensorc.errors import LanguageError
+from tensorc.errors import LanguageError, TensorcError
 from tensorc.ir import Program
 from tensorc.signature import Signature, declared, parse_header
 from tensorc.trace_misuse import has_traced
@@ -138,9 +138,9 @@ class Jit:
         from tensorc.torch_custom import in_graph
 
         if request.rest:
-            raise LanguageError(
-                f"{self._name} takes its inputs alone in compiled code, not {', '.join(request.rest)}.",
-                hint=f"Take the operator before: f = {self._name}.compiled(), then f(..., state=state).",
+            raise TensorcError(
+                f"{self._name} takes its inputs alone in compiled code, not {', '.join(request.rest)}. "
+                f"Take the operator before: f = {self._name}.compiled(), then f(..., state=state)."
             )
         constants = request.constants
         owner = self if self._owner is None else self._owner

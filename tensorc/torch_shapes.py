@@ -49,6 +49,12 @@ def _solve(products: Sequence[tuple[Extent, Any]], known: dict[str, Any]) -> Non
             known[unknown[0]] = length // divisor
 
 
+def _features(operator: TorchOperator, sizes: Mapping[str, Any]) -> dict[str, int]:
+    """Numbers for all sizes: which states there are depends on those of features, never on the length."""
+    lengths = operator.time.names if operator.time is not None else ()
+    return operator.forms.example_sizes({n: int(s) for n, s in sizes.items() if n not in lengths})
+
+
 def results_like(operator: TorchOperator, tensors: Sequence[Tensor], streaming: bool) -> list[Tensor]:
     """Empty tensors like the results of an operator: its outputs and, when streaming, the states after."""
     program = operator.program
@@ -67,7 +73,7 @@ def results_like(operator: TorchOperator, tensors: Sequence[Tensor], streaming: 
     results = [like(o.axes, dtype) for o in program.outputs]
     if not streaming:
         return results
-    plan = operator.forms.plan("recurrent", sizes)
+    plan = operator.forms.plan("recurrent", _features(operator, sizes))
     if any(s.grows for s in plan.states):
         raise FormError(
             f"The state of {program.name} grows with the tokens (a cache), which has no place in a compiled "

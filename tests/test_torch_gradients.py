@@ -75,13 +75,17 @@ def test_gates_that_are_zero_have_gradients_in_the_parallel_form(name: str) -> N
     assert torch.autograd.gradcheck(f, given)
 
 
-@pytest.mark.parametrize("name", [n for n in PROGRAMS if n not in CATALOGUE] + ["delta_rule", "gated", "hla2"])
+OTHERS = [n for n in PROGRAMS if n not in CATALOGUE]
+
+
+@pytest.mark.parametrize("name", [*OTHERS, "delta_rule", "gated", "hla2"])
 def test_programs_and_autograd_agree(name: str) -> None:
     """With batch dimensions that some inputs lack, in every form."""
     given = recorded(name, [(2,), ()], {"n": 7, "m": 4, "d": 2, "e": 2})
     for form in FORMS:
         if operator(name).forms.exists(form):
-            other = operator(name, "chunkwise" if operator(name).forms.exists("chunkwise") else form, "source")
+            blocks = operator(name).forms.exists("chunkwise")
+            other = operator(name, "chunkwise" if blocks else form, "source")
             assert_equal(gradients(operator(name, form), given), gradients(other, given))
 
 
@@ -90,7 +94,8 @@ def test_through_the_definition() -> None:
     q, k, v, g = recorded("scalar_gated", [(3,), (1,)], {"n": 70, "d": 4, "e": 3})
     f = operator("scalar_gated", "chunkwise")
     total = g.cumsum(-1)
-    decay = (total[..., :, None] - total[..., None, :]).masked_fill(torch.ones(70, 70).triu(1) == 1, -torch.inf)
+    later = torch.ones(70, 70).triu(1) == 1
+    decay = (total[..., :, None] - total[..., None, :]).masked_fill(later, -torch.inf)
     expected = (q @ k.mT * decay.exp()) @ v
     weights = torch.randn_like(expected)
     one = torch.autograd.grad(f(q, k, v, g), (q, k, v, g), weights)

@@ -18,8 +18,8 @@ torch = pytest.importorskip("torch")
 from tests.backends.test_torch import assert_near, definition, tensors  # noqa: E402
 
 PROGRAMS = (
-    "linear_attention hla2 normalised scalar_gated retention delta_rule attention grouped scalars two_outputs "
-    "with_total documents"
+    "linear_attention hla2 normalised scalar_gated retention delta_rule attention grouped scalars "
+    "two_outputs with_total documents"
 ).split()
 
 
@@ -222,7 +222,7 @@ def test_export_with_lengths_that_vary(strict: bool) -> None:
     f = operator("scalar_gated")
     length = torch.export.Dim("n", min=2, max=100_000)
     given = tensors(inputs_of("scalar_gated", {"n": 9}))
-    shapes = ([{0: length}] * 4,)
+    shapes = (({0: length},) * 4,)
     exported = torch.export.export(Calls(f), tuple(given), dynamic_shapes=shapes, strict=strict)
     targets = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
     assert "tensorc.call.default" in targets
