@@ -119,6 +119,8 @@ class Gradients:
     def _faster(self, backward: Backward, form: str, sizes: Mapping[str, int], batch: int) -> bool:
         """By the cost model; autograd through the recurrent form would keep the states of all tokens, so
         there the program always is."""
+        if not self.operator.followed:
+            return True
         if self.prefer == "source":
             return False
         if self.prefer == "program" or form == "recurrent" or not self.exact(form):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,24 +32,7 @@ from tensorc.torch_inputs import (
     signature_of,
     without_autocast,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """One token on tensors like those that it was made for. `casts` has for each input the dtype that it is
-    brought to, or None; `rounded` is that of the outputs where it is not that of the arithmetic."""
-
-    function: Callable[..., Any]
-    start: Callable[..., Any]
-    layout: Layout
-    casts: tuple[torch.dtype | None, ...] | None
-    rounded: torch.dtype | None
-
-    def prepare(self, tensors: Any) -> Any:
-        """The inputs in the dtype of the arithmetic."""
-        if self.casts is None:
-            return tensors
-        return [t if c is None else t.to(c) for t, c in zip(tensors, self.casts, strict=True)]
+from tensorc.torch_token import Token
 
 
 class TorchOperator(Operator):
@@ -282,6 +265,8 @@ class TorchOperator(Operator):
         if torch.compiler.is_compiling():
             outputs, after = stream_in_graph(self, arguments, keywords, state, token=True)
             return self._one(outputs), after
+        if not self.followed and torch.is_grad_enabled():
+            return self._single_row(self._checked(state, "step"), arguments, keywords)
         key = None if keywords or type(state) is not State else self._token_key(state, arguments)
         token = self._tokens.get(key)
         if key is None or token is None:
@@ -297,6 +282,17 @@ class TorchOperator(Operator):
             outputs = tuple([o.to(token.rounded) for o in outputs])
         after = new_tuple(State, (state.position + 1, tensors, token.layout))  # as State(...), faster
         return (outputs[0] if self._single else outputs), after
+
+    def _single_row(
+        self, state: State, arguments: tuple[object, ...], keywords: dict[str, object]
+    ) -> tuple[Any, State]:
+        """One token as a sequence of one, whose gradients come from the gradient program."""
+        self._needs_state("step")
+        bound = self._bind(arguments, keywords, str(self.time), getattr(torch, state.layout.dtype))
+        rows = zip(bound.arrays.values(), self.time_axes[0], strict=True)
+        outputs, after = self.prefill(*(t if p is None else t.unsqueeze(p) for t, p in rows), state=state)
+        found = outputs if isinstance(outputs, tuple) else (outputs,)
+        return self._one(tuple(o.squeeze(p) for o, p in zip(found, self.time_axes[1], strict=True))), after
 
     def _token_key(self, state: State, arguments: tuple[Any, ...]) -> object:
         key = signature_of(arguments)

@@ -77,8 +77,10 @@ class TritonOperator(TorchOperator):
 
     Inputs are float32, bfloat16 or float16 on a GPU; the arithmetic is float32, products of matrices take
     operands of the inputs' type. Raises `BackendError` for what no kernel can do, never running anything
-    else instead.
+    else instead. Gradients come from the kernels of the gradient program.
     """
+
+    followed = False
 
     def __init__(self, program: Program, *, form: str, **settings: Any) -> None:
         super().__init__(program, form=form, **settings)

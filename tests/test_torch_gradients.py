@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -286,3 +289,42 @@ def test_functional_transforms() -> None:
     found = torch.func.grad(lambda q: f(q, k, v).sum())(q)
     q.requires_grad_()
     assert_equal([found], list(torch.autograd.grad(f(q, k, v).sum(), q)))
+
+
+KERNELS = """
+import os
+os.environ["TRITON_INTERPRET"] = "1"
+import tensorc, torch
+
+torch.manual_seed(0)
+f, g = (tensorc.compile("examples/linear_attention.tc", backend=b) for b in ("triton", "torch"))
+given = [torch.randn(2, 20, 16, requires_grad=True) for _ in range(3)]
+weights = torch.randn(2, 20, 16)
+
+def streamed(f):
+    one, state = f.prefill(*(t[:, :9] for t in given))
+    two, state = f.prefill(*(t[:, 9:19] for t in given), state=state)
+    three, state = f.step(state, *(t[:, 19] for t in given))
+    return torch.cat([one, two, three.unsqueeze(1)], 1)
+
+def once(out):
+    return torch.autograd.grad(out, given, weights, create_graph=True)
+
+def twice(f):
+    return torch.autograd.grad(sum((t**2).sum() for t in once(f(*given))), given)
+
+assert type(f(*given).grad_fn).__name__ == "RecordedBackward", f.backward()
+expected = once(g(*given))
+for one, two in [(once(f(*given)), expected), (once(streamed(f)), expected), (twice(f), twice(g))]:
+    assert all((a - b).abs().max() <= 1e-5 * b.abs().max() for a, b in zip(one, two))
+print(f.backward(n=64, d=16, e=16))
+"""
+
+
+def test_kernels_have_gradient_programs() -> None:
+    """Autograd cannot follow kernels: gradients, of states and of gradients too, are kernels themselves."""
+    pytest.importorskip("triton")
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", KERNELS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root)
+    assert done.stdout.strip() == "by the gradient program, chunkwise", done.stderr

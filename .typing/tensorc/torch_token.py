@@ -1,0 +1,1 @@
+../../tensorc/torch_token.py
