@@ -119,7 +119,7 @@ class Gradients:
     def _faster(self, backward: Backward, form: str, sizes: Mapping[str, int], batch: int) -> bool:
         """By the cost model; autograd through the recurrent form would keep the states of all tokens, so
         there the program always is."""
-        if not self.operator.followed:
+        if not self.operator.followed or 0 in sizes.values():  # of nothing, autograd would record nothing
             return True
         if self.prefer == "source":
             return False

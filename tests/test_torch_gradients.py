@@ -276,6 +276,12 @@ def test_layouts_and_numbers() -> None:
     assert f(q, k, v, given).requires_grad
 
 
+def test_empty_sequences_have_gradients() -> None:
+    f = operator("delta_rule", "chunkwise", "auto")
+    given = recorded("delta_rule", sizes={"n": 0})
+    assert [g.shape for g in gradients(f, given)] == [t.shape for t in given]
+
+
 def test_equal_calls_have_equal_results() -> None:
     f = operator("gated_delta_rule", "chunkwise")
     given = recorded("gated_delta_rule", [(2,), ()])
