@@ -278,12 +278,35 @@ def _chain(gate_1, state_1, gate_2, state_2):
 
 
 @triton.jit
+def _dot(a, b, DOT: tl.constexpr, PRECISION: tl.constexpr):
+    """The product of two matrices, or of two stacks of them, of operands of the type DOT.
+
+    Without tensor cores (float32 exactly) a thread holds all of its rows and columns in registers, and
+    operands of several products from the first to the last: so take 16 of what is summed at a time.
+    """
+    inner: tl.constexpr = b.shape[0]
+    if DOT != tl.float32 or PRECISION != "ieee" or len(a.shape) == 3 or inner <= 16:
+        return tl.dot(a.to(DOT), b.to(DOT), input_precision=PRECISION)
+    parts: tl.constexpr = inner // 16
+    number = tl.arange(0, parts)
+    left = tl.reshape(a.to(DOT), (a.shape[0], parts, 16))
+    right = tl.reshape(b.to(DOT), (parts, 16, b.shape[1]))
+    product = tl.zeros((a.shape[0], b.shape[1]), tl.float32)
+    for k in range(parts):
+        here = number == k
+        some = tl.sum(tl.where(here[None, :, None], left, 0.0), 1)
+        others = tl.sum(tl.where(here[:, None, None], right, 0.0), 0)
+        product = tl.dot(some, others, product, input_precision=PRECISION)
+    return product
+
+
+@triton.jit
 def _earlier(x, ROWS: tl.constexpr, WIDTH: tl.constexpr):
     """Each row one position later; the first one is 0."""
     slot = tl.arange(0, ROWS)
     one = slot[:, None] == slot[None, :] + 1
     if WIDTH >= 16:
-        return tl.dot(tl.where(one, 1.0, 0.0), x, input_precision="ieee")
+        return _dot(tl.where(one, 1.0, 0.0), x, tl.float32, "ieee")
     return tl.sum(tl.where(one[:, :, None], x[None, :, :], 0.0), 1)
 
 
@@ -321,15 +344,15 @@ def _merged(full, matrix, at, SIZE: tl.constexpr):
     """Inverses of pairs of blocks from those of the blocks."""
     row, column = at[:, None], at[None, :]
     pair = (row // SIZE != column // SIZE) & (row // (2 * SIZE) == column // (2 * SIZE))
-    between = tl.dot(tl.where(pair, matrix, 0.0), full, input_precision="ieee")
-    return full + tl.dot(full, between, input_precision="ieee")
+    between = _dot(tl.where(pair, matrix, 0.0), full, tl.float32, "ieee")
+    return full + _dot(full, between, tl.float32, "ieee")
 
 
 @triton.jit
 def _solved(inverse, right, WIDTH: tl.constexpr):
     """The inverse times a right side."""
     if WIDTH >= 16:
-        return tl.dot(inverse, right, input_precision="ieee")
+        return _dot(inverse, right, tl.float32, "ieee")
     return tl.sum(inverse[:, :, None] * right[None, :, :], 1)
 
 

@@ -261,7 +261,7 @@ class StepPrinter(TileBase):
             left, right, rows, columns = right, left, columns, rows
         a = self._grouped(left, [stack, rows, inner], inner)
         b = self._grouped(right, [stack, inner, columns], inner)
-        text = f"tl.dot({a}.to(DOT), {b}.to(DOT), input_precision=PRECISION)"
+        text = f"_dot({a}, {b}, DOT, PRECISION)"
         labels = [*stack, *rows, *columns]
         if len(labels) > 2 + bool(stack) or len(stack) > 1:
             text = f"tl.reshape({text}, {self.shape(labels)})"
