@@ -35,7 +35,7 @@ Node = tuple[str, int]
 LANE, GRID, SCALAR, TOKENS, COLUMNS = "lane", "grid", "scalar", "tokens", "columns"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Axis:
     """One axis: its label where it was first seen, its extent, and its role: all positions in a tile
     ("lane"), a tile of the grid ("grid"), one position of it ("scalar"), the rows of the chunk ("tokens"),

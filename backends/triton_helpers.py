@@ -222,7 +222,7 @@ def _anchored_pairs(
         columns = (block < s)[:, None] & (early_none == none)
         a = left * tl.exp2(tl.where(rows, late - anchor, float("-inf")))
         b = right * tl.exp2(tl.where(columns, anchor - early, float("-inf")))
-        total += tl.dot(a.to(DOT), tl.trans(b).to(DOT), input_precision=PRECISION)
+        total += _dot(a, tl.trans(b), DOT, PRECISION)
     for k in tl.static_range(16):
         at = block * 16 + k
         seen = (at < slot) if STRICT else (at <= slot)
@@ -259,7 +259,7 @@ def _anchored_rows(
         columns = (block < s)[:, None] & (early_none == none)
         b = right * tl.exp2(tl.where(columns, anchor - early, float("-inf")))
         a = tl.where((block == s)[:, None] & (block < s)[None, :], pairs, 0.0)
-        part = tl.dot(a.to(DOT), b.to(DOT), input_precision=PRECISION)
+        part = _dot(a, b, DOT, PRECISION)
         total += part * tl.exp2(tl.where(rows, late - anchor, float("-inf")))
     for k in tl.static_range(16):
         at = block * 16 + k
@@ -282,21 +282,22 @@ def _dot(a, b, DOT: tl.constexpr, PRECISION: tl.constexpr):
     """The product of two matrices, or of two stacks of them, of operands of the type DOT.
 
     Without tensor cores (float32 exactly) a thread holds all of its rows and columns in registers, and
-    operands of several products from the first to the last: so take 16 of what is summed at a time.
+    operands of several products from the first to the last: so take a quarter of what is summed at a time.
     """
     inner: tl.constexpr = b.shape[0]
     if DOT != tl.float32 or PRECISION != "ieee" or len(a.shape) == 3 or inner <= 16:
-        return tl.dot(a.to(DOT), b.to(DOT), input_precision=PRECISION)
-    parts: tl.constexpr = inner // 16
-    number = tl.arange(0, parts)
-    left = tl.reshape(a.to(DOT), (a.shape[0], parts, 16))
-    right = tl.reshape(b.to(DOT), (parts, 16, b.shape[1]))
-    product = tl.zeros((a.shape[0], b.shape[1]), tl.float32)
-    for k in range(parts):
-        here = number == k
-        some = tl.sum(tl.where(here[None, :, None], left, 0.0), 1)
-        others = tl.sum(tl.where(here[:, None, None], right, 0.0), 0)
-        product = tl.dot(some, others, product, input_precision=PRECISION)
+        product = tl.dot(a.to(DOT), b.to(DOT), input_precision=PRECISION)
+    else:
+        parts: tl.constexpr = 2 if inner == 32 else 4
+        number = tl.arange(0, parts)
+        left = tl.reshape(a.to(DOT), (a.shape[0], parts, inner // parts))
+        right = tl.reshape(b.to(DOT), (parts, inner // parts, b.shape[1]))
+        product = tl.zeros((a.shape[0], b.shape[1]), tl.float32)
+        for k in range(0, parts + tl.program_id(1)):  # + 0, which keeps the compiler from unrolling
+            here = number == k
+            some = tl.sum(tl.where(here[None, :, None], left, 0.0), 1)
+            others = tl.sum(tl.where(here[:, None, None], right, 0.0), 0)
+            product = tl.dot(some, others, product, input_precision=PRECISION)
     return product
 
 

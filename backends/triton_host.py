@@ -28,6 +28,59 @@ def _tiles(size, block):
     return max(1, -(-size // block))
 
 
+def _family(device):
+    """The kind of GPU: "hip", or the major version of what it is capable of, the least that does where there
+    is none."""
+    if device.type != "cuda":
+        return 8
+    return "hip" if torch.version.hip else torch.cuda.get_device_capability(device)[0]
+
+
+def _registers(family, size):
+    """How many bytes of tiles some warps can hold, where elements of the inputs have `size` bytes.
+
+    Measured by compiling: the rest of the 255 registers of a thread (512 of "hip" with four warps) holds
+    operands, addresses and masks. From 9 on, products read their operands from shared memory; before, those
+    of 16 bits lie in registers, the same in several warps; so do those of products without tensor cores.
+    """
+    if family == "hip":
+        return ((4, 170 * 1024),)
+    if size == 4:
+        return ((4, 36 * 1024), (8, 120 * 1024))
+    return ((4, 24 * 1024), (8, 56 * 1024)) if family < 9 else ((4, 60 * 1024), (8, 100 * 1024))
+
+
+def _fit(needs, sizes, most, family, chunk, columns, tile, warps):
+    """The rows of a chunk, the columns of a block, and for each kernel the features of a tile of the grid and
+    the warps, so that the bytes it `needs` at once fit registers. What is given stays. Chunks are halved
+    where the smallest tiles do not fit; where nothing fits it is the smallest, which spills.
+    """
+    key = needs, sizes, most, family, chunk, columns, tile, warps
+    if key in _FITS:
+        return _FITS[key]
+    rows = most if chunk is None else chunk
+    room = _registers(family, sizes[0])
+    if warps is not None:
+        room = ((warps, max(most for _, most in room)),)
+    while True:
+        block = min(64, rows) if columns is None else columns
+        tiles = (64, 32, 16) if tile is None else (tile,)
+        tried = [(t, needs(rows, block, t, *sizes)) for t in tiles]
+        fits = {}
+        for name in tried[0][1]:
+            every = ((t, w) for t, need in tried for w, most in room if need[name] <= most)
+            fits[name] = next(every, None)
+        if all(fits.values()) or chunk is not None or rows <= 16:
+            break
+        rows //= 2
+    smallest = tiles[-1], room[-1][0]
+    _FITS[key] = rows, block, {name: fit or smallest for name, fit in fits.items()}
+    return _FITS[key]
+
+
+_FITS = {}
+
+
 def _align(x):
     """A number that divides the stride of the batch whatever the length: 16, or 1."""
     inner = [s for s in x.stride()[1:] if s != 1]

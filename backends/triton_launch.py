@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.tile_anchor import is_cube
-from tensorc.backends.tile_axes import GRID, SCALAR, Axis, flat
+from tensorc.backends.tile_axes import GRID, SCALAR, flat
 from tensorc.backends.tile_cut import cut, cut_end
 from tensorc.backends.tile_kernel import Cache, Cut, Kept, Kernel, Launch, Put
 from tensorc.backends.tile_whole import whole
 from tensorc.backends.torch_library import FUNCTIONAL
 from tensorc.backends.torch_sequence import TorchHead
+from tensorc.backends.triton_fit import block, need, needs_function
 from tensorc.backends.triton_kernel import KernelWriter
 from tensorc.ir import Extent, Program
 from tensorc.plan import Plan, Ref, State, Stream
@@ -41,6 +42,7 @@ class LaunchWriter(TorchHead):
         self.tensors: dict[str, Sequence[Extent | None]] = dict(plan.tensors)
         self.tensors |= {t: [extents.get(a) for a in axes] for t, axes in labels.items()}
         self.made: set[str] = set()
+        self.needs: dict[str, str] = {}
         self.shared = False  # whether programs of one launch store the same state
 
     @property
@@ -77,6 +79,7 @@ class LaunchWriter(TorchHead):
         for declaration in self.program.inputs:
             name = self.names.tensor(declaration.name)
             self.line(f"{name} = _flat({name}, batch, count, {len(declaration.axes)})")
+        fit = len(self.lines)
         if self.plan.time is not None:
             self.line(f"chunks = -(-{self.printer.size(self.plan.time)} // chunk)")
         number = 0
@@ -89,10 +92,7 @@ class LaunchWriter(TorchHead):
                 if isinstance(step, Put):
                     self._memory(step)
             self._call(kernel, 1)
-        if self.shared:
-            self.lines.insert(
-                at, "    tile = max(tile, 1 << 30 if in_place else 0)  # no two programs share a state"
-            )
+        self.lines[fit:fit] = self._fit()
         self._finish()
         self._drop(at)
         if self._streams() and self.plan.time in [a for i in self.program.inputs for a in i.axes]:
@@ -101,9 +101,23 @@ class LaunchWriter(TorchHead):
 
     def _options_text(self) -> list[str]:
         """How kernels are launched: the rows of a chunk, the columns of a block, the largest tile of the
-        grid; what the compiler is told; whether states are computed first; how matrices are multiplied."""
-        sizes = [f"chunk={self._chunk()}", "columns=64", "tile=64", "warps=4", "stages=1"]
+        grid and the warps, by default those that fit; whether states are computed first; how matrices are
+        multiplied."""
+        sizes = ["chunk=None", "columns=None", "tile=None", "warps=None", "stages=1"]
         return [*sizes, "split=None", 'precision="ieee"', "in_place=False"]
+
+    def _fit(self) -> list[str]:
+        """The choice of what is not given, by a function of what each kernel needs."""
+        sizes = [self.names.size(s) for s in self.program.sizes() if s not in self.lengths]
+        lines, sizes = needs_function(self.needs, sizes)
+        self.kernels += ["", "", *lines]
+        arguments = tuple_text(["dtype.itemsize", *sizes])
+        options = f"{self._chunk()}, _family(device), chunk, columns, tile, warps"
+        shared = ["    tile = 1 << 30 if in_place else tile  # no two programs share a state"]
+        return [
+            *(shared if self.shared else []),
+            f"    chunk, columns, fits = _fit(_needs, {arguments}, {options})",
+        ]
 
     def _chunk(self) -> int:
         """The chunk by default: 16 where kernels make cubes of tokens, tokens and features, else 64."""
@@ -302,13 +316,13 @@ class LaunchWriter(TorchHead):
         for axis in writer.axes.all:
             assert axis.extent is not None
             size = self.printer.size(axis.extent)
-            block = self._block(axis, size)
+            length = block(axis, size)
             if axis.role == SCALAR:
                 grid.append(size)
             elif axis.role == GRID:
-                grid.append(f"_tiles({size}, {block})")
+                grid.append(f"_tiles({size}, {length})")
             if axis in found.blocks:
-                blocks.append(block)
+                blocks.append(length)
         arguments = list[str]()
         for name, rank in found.tensors.values():
             arguments += [name, *(f"{name}.stride({k})" for k in range(rank + 1))]
@@ -326,6 +340,8 @@ class LaunchWriter(TorchHead):
         constants = {"CHUNK": "chunk", "COLUMNS": "columns", "DOT": "dot", "PRECISION": "precision"}
         arguments += [constants[c] for c in writer.constants]
         options = "num_warps=warps, num_stages=stages"
+        self.needs[kernel.name] = need(kernel, writer.axes, self.program, self._chunk(), self.printer.size)
+        self.line(f'tile, warps = fits["{kernel.name}"]', depth)
         self.line(f"grid = {' * '.join(grid)}", depth)
         self.line("if grid:", depth)
         self.line(f"{kernel.name}[(grid,)]({', '.join(arguments)}, {options})", depth + 1)
@@ -339,12 +355,6 @@ class LaunchWriter(TorchHead):
             return "0"
         state = self.names.value(caches[0].state.name)
         return f"position - _held({state}, {-len(caches[0].state.axes)})"
-
-    def _block(self, axis: Axis, size: str) -> str:
-        least = 16 if axis.matrix else 1
-        if axis.role == GRID:
-            return f"min(tile, _block({size}, {least}))"
-        return f"_block({size}, {least})"
 
     def _table(self, extent: str, power: int, what: str) -> str:
         coefficient, *names = extent.split(".")

@@ -19,7 +19,7 @@ import typer
 
 import tensorc
 from tensorc.cli_arrays import load_inputs, output_format, print_outputs, save_outputs
-from tensorc.errors import LanguageError, TensorcError, VerificationError
+from tensorc.errors import BackendError, LanguageError, TensorcError, VerificationError
 from tensorc.ir import Program
 
 LONGEST_TEXT = 64 * 1024  # the language refuses longer programs; never read more than that
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A program, or - for standard input.")]
 Def = Annotated[str | None, typer.Option("--def", metavar="NAME", help="Which program of the file.")]
-Backend = Annotated[str, typer.Option(metavar="B", help="numpy, torch or reference.")]
+Backend = Annotated[str, typer.Option(metavar="B", help="numpy, torch, triton or reference.")]
 Form = Annotated[str, typer.Option(metavar="F", help="auto, parallel, chunkwise or recurrent.")]
 Time = Annotated[str | None, typer.Option(metavar="SIZE", help="The time axis, where it is not clear.")]
 Sizes = Annotated[
@@ -168,15 +168,41 @@ def compile_(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there, not to stdout.")
     ] = None,
-) -> None:
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="T", help="With --backend triton: compile the kernels for sm_90, gfx942, ... "
+                     "and print what they need instead; repeatable. No GPU is needed."),
+    ] = None,
+) -> None:  # fmt: skip
     """Print the generated source, which stands alone and never imports tensorc."""
     with diagnosed(file):
         sizes = read_sizes(size)
-        source = build(read_program(file, name), backend, form, time, sizes).source(**sizes)
-        if output is None:
-            print(source.rstrip("\n"))
-        else:
+        operator = build(read_program(file, name), backend, form, time, sizes)
+        source = operator.source(**sizes)
+        if output is not None:
             output.write_text(source, encoding="utf-8")
+        elif not target:
+            print(source.rstrip("\n"))
+        if target:
+            print_targets(operator, sizes, target)
+
+
+def print_targets(operator: Any, sizes: dict[str, int], targets: Sequence[str]) -> None:
+    """What the kernels of an operator need on targets; a kernel that cannot run there is a BackendError."""
+    if operator.backend != "triton":
+        raise BackendError("--target is for kernels: add --backend triton.")
+    from tensorc.triton_targets import SHARED, table, usages
+
+    found = list(usages([(operator, sizes)], targets))
+    print(table(found))
+    for one in found:
+        if one.problem:
+            raise BackendError(f"{one.kernel} does not compile for {one.target}: {one.problem}")
+        if one.shared > SHARED[one.target]:
+            raise BackendError(
+                f"{one.kernel} needs {one.shared} bytes of shared memory; {one.target} has "
+                f"{SHARED[one.target]}. Try smaller sizes, or 16-bit inputs."
+            )
 
 
 @app.command()

@@ -24,6 +24,7 @@ from tensorc.runtime import cache_directory
 Options = dict[str, Any]
 CHANGES: tuple[Options, ...] = (
     {},
+    {"warps": 4},
     {"warps": 8},
     {"stages": 2},
     {"stages": 3},
@@ -31,6 +32,7 @@ CHANGES: tuple[Options, ...] = (
     {"tile": 128},
     {"tile": 128, "warps": 8},
     {"chunk": 32},
+    {"chunk": 64},
     {"chunk": 128, "warps": 8},
     {"columns": 128},
     {"columns": 32, "stages": 2},

@@ -105,6 +105,7 @@ def test_lint_bans_the_bare_folders() -> None:
 DRIVER = {"tensorc.compiler", "tensorc.documents", "tensorc.forms", "tensorc.gradient", "tensorc.operator"}
 DRIVER |= {"tensorc.approximation", "tensorc.score_bounds"}
 DRIVER |= {"tensorc.torch_gradient", "tensorc.torch_operator", "tensorc.triton_operator"}
+DRIVER |= {"tensorc.triton_targets"}
 VERIFIER = re.compile(r"tensorc\.verify\w*")
 FRONT_END = re.compile(r"tensorc\.(trac(e_\w+|ing)|jit|decorator|signature)")
 

@@ -1,0 +1,68 @@
+"""The text by which a generated function chooses chunks, tiles and warps: what each kernel needs.
+
+Where a kernel is widest depends on the sizes; the step is found at two usual ones, its bytes are printed with
+sizes as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from tensorc.backends.tile_axes import COLUMNS, GRID, TOKENS, Axes, Axis
+from tensorc.backends.tile_kernel import Kernel
+from tensorc.backends.tile_pressure import held, spelled
+from tensorc.ir import Extent, Program
+
+FEATURES = (64, 256)  # at these sizes, in tiles of that many columns and features
+
+
+def block(axis: Axis, size: str) -> str:
+    """The positions that a tile has along an axis of features, as text of the generated function."""
+    whole = f"_block({size}, {16 if axis.matrix else 1})"
+    return f"min(tile, {whole})" if axis.role == GRID else whole
+
+
+def need(
+    kernel: Kernel,
+    axes: Axes,
+    program: Program,
+    chunk: int,
+    size: Callable[[Extent], str],
+) -> str:
+    """The bytes that a kernel holds at its widest step; `size` spells an extent."""
+    inputs = {d.name for d in program.inputs}
+
+    def text(axis: Axis) -> str:
+        if axis.role == TOKENS or axis.extent is None:
+            return "chunk"
+        return "columns" if axis.role == COLUMNS else block(axis, size(axis.extent))
+
+    def length(axis: Axis, features: int) -> int:
+        if axis.role == TOKENS or axis.extent is None:
+            return chunk
+        if axis.role == COLUMNS:
+            return FEATURES[0]
+        known = dict.fromkeys(axis.extent.names, features) | dict(program.defaults)
+        whole = 1 << max(0, axis.extent.value(known) - 1).bit_length()
+        return min(FEATURES[0], whole) if axis.role == GRID else whole
+
+    found = [
+        spelled(held(kernel, axes, inputs, partial(length, features=features)), text) for features in FEATURES
+    ]
+    widest = list(dict.fromkeys(found))
+    return widest[0] if len(widest) == 1 else f"max({', '.join(widest)})"
+
+
+def needs_function(needs: Mapping[str, str], sizes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A function that returns the needs of all kernels, and the sizes that it takes."""
+    used = [s for s in sizes if any(re.search(rf"\b{s}\b", text) for text in needs.values())]
+    lines = [
+        f"def _needs({', '.join(['chunk', 'columns', 'tile', 'size', *used])}):",
+        '    """The bytes that each kernel holds at its widest step; an element of the inputs has `size`."""',
+        "    return {",
+        *(f'        "{name}": {text},' for name, text in needs.items()),
+        "    }",
+    ]
+    return lines, used

@@ -1,0 +1,145 @@
+"""Triton kernels compiled for GPUs that are not here: a part of the catalogue against the table of the
+whole, `benchmarks/results/triton_targets.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import tensorc
+
+HAVE = find_spec("torch") is not None and find_spec("triton") is not None
+if not HAVE:
+    pytest.skip("needs torch and triton", allow_module_level=True)
+
+from benchmarks.triton_targets import RESULTS, measure, verdict  # noqa: E402
+from tensorc.triton_targets import Compiler, Usage, table, usages  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+# Every kind of kernel once: states, decays, chains, triangular systems, streams, gradients.
+SUBSET = (
+    ("linear_attention", "gfx942", "float32"),
+    ("gated", "sm_80", "bfloat16"),
+    ("hla2", "sm_90", "float32"),
+    ("delta_rule", "sm_90", "bfloat16"),
+    ("sliding_window", "sm_90", "bfloat16"),
+    ("scalar_gated_grad", "gfx942", "bfloat16"),
+)
+LINEAR = """
+def f(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
+    o[i, x] = sum[j <= i](q[i, c] * k[j, c] * v[j, x])
+"""
+
+
+def saved() -> dict[tuple[str, str, str], dict[str, object]]:
+    rows = json.loads((RESULTS / "triton_targets.json").read_text(encoding="utf-8"))
+    return {(r["kernel"], r["target"], r["dtype"]): r for r in rows if r["d"] == 64}
+
+
+@pytest.mark.parametrize(("name", "target", "dtype"), SUBSET)
+def test_kernels_need_no_more_than_they_did(name: str, target: str, dtype: str) -> None:
+    """Another release of the compiler may move a few registers; a spill is never one of them."""
+    known = saved()
+    rows = list(measure(name, 64, [target], [dtype]))
+    assert rows
+    for row in rows:
+        assert not verdict(row), row
+        before = known[row["kernel"], target, dtype]
+        assert row["registers"] <= 1.15 * before["registers"] + 8, (row, before)  # type: ignore[operator]
+        assert row["shared"] <= 1.1 * before["shared"], (row, before)  # type: ignore[operator]
+
+
+# Kernels at their default configuration that spill some bytes a thread, by the table.
+SPILL = {
+    ("linear_attention_grad_2_kernel", "sm_90", "bfloat16"),
+    ("retention_kernel", "sm_80", "float32"),
+    ("scalar_gated_grad_1_kernel", "sm_90", "bfloat16"),
+    ("scalar_gated_grad_2_kernel", "sm_80", "bfloat16"),
+    ("scalar_gated_grad_2_kernel", "sm_90", "bfloat16"),
+    ("scalar_gated_grad_2_reads", "sm_90", "bfloat16"),
+    ("scalar_gated_grad_2_states", "sm_90", "bfloat16"),
+}
+
+
+def test_what_the_table_has_spilling_is_known() -> None:
+    rows = saved()
+    assert {key for key, row in rows.items() if verdict(row)} == SPILL
+    assert all(row["spilled"] < 200 for row in rows.values())  # type: ignore[operator]
+
+
+def test_targets_that_nobody_knows() -> None:
+    linear = tensorc.compile(LINEAR, backend="triton")
+    with pytest.raises(tensorc.BackendError, match="unknown target sm_20; targets are sm_80"):
+        list(usages([(linear, {"d": 16, "e": 16})], ["sm_20"]))
+
+
+def test_a_compiler_that_dies_is_an_answer() -> None:
+    one = Compiler()
+    try:
+        assert "error" in one.ask({"path": "nowhere.py", "function": "f", "inputs": [], "keywords": {},
+                                   "target": "sm_90"})  # fmt: skip
+        assert one.process is not None
+        one.process.kill()
+        assert "ended with status" in one.ask({})["error"]
+    finally:
+        one.close()
+
+
+def test_a_table_says_what_does_not_fit() -> None:
+    found = [
+        Usage("a", "sm_90", "float32", 255, 8, 100, 4, {}),
+        Usage("b", "gfx942", "float32", 100, 0, 70000, 8, {}),
+        Usage("c", "sm_80", "bfloat16", problem="it failed"),
+    ]
+    lines = table(found).splitlines()
+    assert [one.fits for one in found] == [False, False, False]
+    assert lines[1].endswith("spills")
+    assert lines[2].endswith("more shared memory than the 65536 bytes there are")
+    assert lines[3].endswith("it failed")
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tensorc", "compile", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def test_the_command_line_compiles_for_a_target(tmp_path: Path) -> None:
+    source = tmp_path / "kernels.py"
+    done = command("examples/linear_attention.tc", "--backend", "triton", "--target", "sm_90",
+                   "--size", "d=16", "--size", "e=16", "-o", str(source))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("kernel") and "linear_attention_reads" in done.stdout
+    assert "import triton" in source.read_text(encoding="utf-8")
+
+
+def test_targets_are_for_kernels() -> None:
+    done = command("examples/linear_attention.tc", "--target", "sm_90")
+    assert done.returncode == 2 and "add --backend triton" in done.stderr
+
+
+def test_chunks_tiles_and_warps_that_fit() -> None:
+    """Wider features take more warps, then smaller tiles, then shorter chunks; what is given stays."""
+    from tensorc.backends.triton_host import _fit
+
+    def needs(chunk: int, columns: int, tile: int, size: int, d: int) -> dict[str, int]:
+        return {"kernel": 4 * (d * tile + 3 * chunk * chunk + 2 * chunk * d)}
+
+    assert _fit(needs, (4, 4), 16, 9, None, None, None, None) == (16, 16, {"kernel": (64, 4)})
+    assert _fit(needs, (4, 16), 64, 9, None, None, None, None) == (64, 64, {"kernel": (64, 8)})
+    rows, _, fits = _fit(needs, (4, 256), 64, 9, None, None, None, None)
+    assert rows < 64 and needs(rows, 0, fits["kernel"][0], 4, 256)["kernel"] <= 120 * 1024
+    assert _fit(needs, (4, 256), 64, 9, 64, 32, 128, 4) == (64, 32, {"kernel": (128, 4)})
+    assert _fit(needs, (4, 64), 64, "hip", None, None, None, None)[2] == {"kernel": (64, 4)}
