@@ -74,7 +74,7 @@ def test_the_source_stands_alone_and_names_its_lines() -> None:
 def test_a_new_length_compiles_nothing() -> None:
     """Lengths, positions and strides that depend on them are no constants of a kernel."""
     source = tensorc.compile(LINEAR, backend="triton").source(n=4096, d=64, e=64)
-    assert "n: tl.constexpr" not in source and '"n"' in source and '"q_b"' in source
+    assert " n: tl.constexpr" not in source and '"n"' in source and '"q_b"' in source
 
 
 def test_tensors_on_the_cpu_are_refused() -> None:
