@@ -282,13 +282,14 @@ def _dot(a, b, DOT: tl.constexpr, PRECISION: tl.constexpr):
     """The product of two matrices, or of two stacks of them, of operands of the type DOT.
 
     Without tensor cores (float32 exactly) a thread holds all of its rows and columns in registers, and
-    operands of several products from the first to the last: so take a quarter of what is summed at a time.
+    operands of several products from the first to the last: so take 16 of what is summed at a time, or an
+    eighth of it.
     """
     inner: tl.constexpr = b.shape[0]
     if DOT != tl.float32 or PRECISION != "ieee" or len(a.shape) == 3 or inner <= 16:
         product = tl.dot(a.to(DOT), b.to(DOT), input_precision=PRECISION)
     else:
-        parts: tl.constexpr = 2 if inner == 32 else 4
+        parts: tl.constexpr = 2 if inner == 32 else 4 if inner == 64 else 8
         number = tl.arange(0, parts)
         left = tl.reshape(a.to(DOT), (a.shape[0], parts, inner // parts))
         right = tl.reshape(b.to(DOT), (parts, inner // parts, b.shape[1]))
