@@ -50,6 +50,7 @@ class TileBase:
         self.variables: dict[str, str] = {}
         self.printer = ExprPrinter(self.tile, self.position, self.size_name)
         self.equation = ""
+        self.column_names: dict[str, str] = {}
         for axis in self.axes.all:
             self.words[id(axis)] = self.free(axis.label if axis.label.isidentifier() else self._word(axis))
 
@@ -206,7 +207,10 @@ class TileBase:
 
     def columns(self, label: str) -> str:
         """What the columns of a stream are called."""
-        return "cached" if label.startswith((CACHED, PAST)) else "column"
+        if label not in self.column_names:
+            kind = "cached" if label.startswith((CACHED, PAST)) else "column"
+            self.column_names[label] = self.free(kind) if kind in self.column_names.values() else kind
+        return self.column_names[label]
 
     def at(self, label: str) -> str:
         """The variable with the positions of a label."""

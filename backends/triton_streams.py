@@ -26,8 +26,6 @@ class StreamPrinter(RelationPrinter):
                 if labels
                 else f"{name} = tl.cast({start}, tl.float32)"
             )
-        if len({self.columns(c.label) for c in step.columns}) < len(step.columns):
-            raise self.refuse("a row reduction runs over two axes of columns")
         depth = self.depth
         for columns in step.columns:
             self._head(columns)
