@@ -132,17 +132,18 @@ def _prod(x, AXIS: tl.constexpr):
 
 @triton.jit
 def _log_sums(gate, inside):
-    """Running sums of log gates, to the base 2, along the first axis, and how many are -inf."""
-    none = inside & (gate == float("-inf"))
-    sums = tl.cumsum(tl.where(inside & (gate != float("-inf")), gate * 1.4426950408889634, 0.0), 0)
+    """Running sums of log gates, to the base 2, along the first axis, and how many are so low that the sum
+    would lose all others."""
+    none = inside & (gate < -1e4)
+    sums = tl.cumsum(tl.where(inside & (gate >= -1e4), gate * 1.4426950408889634, 0.0), 0)
     return sums, tl.cumsum(none.to(tl.int32), 0)
 
 
 @triton.jit
 def _log_before(sums, none, gate, inside):
     """`_log_sums` without the gate of each position itself."""
-    is_none = inside & (gate == float("-inf"))
-    own = tl.where(inside & (gate != float("-inf")), gate * 1.4426950408889634, 0.0)
+    is_none = inside & (gate < -1e4)
+    own = tl.where(inside & (gate >= -1e4), gate * 1.4426950408889634, 0.0)
     return sums - own, none - is_none.to(tl.int32)
 
 

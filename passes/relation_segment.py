@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tensorc.ir import Add, Compare, Cond, Const, Expr, Index, Iverson, Neg, Read, substitute
+from tensorc.ir import Add, Compare, Cond, Const, Expr, Index, Iverson, Neg, Read, free_indices, substitute
 from tensorc.passes.relation import TOKEN, Decayed, Derivative, Gate, Oriented, Relation
 from tensorc.passes.relation_order import Decay, Order
 
@@ -22,6 +22,11 @@ class Segment(Relation):
     early: str
     late: str
     ids: Read
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The feature indices of the ids, such as heads."""
+        return free_indices(self.ids) - {TOKEN}
 
     def dense(self) -> tuple[tuple[Cond, ...], tuple[Decayed, ...]]:
         return (Compare("==", self._at(self.late), self._at(self.early)),), ()

@@ -7,6 +7,7 @@ import pytest
 
 import tensorc
 from tensorc.backends.reference import run
+from tests.agreement import check_forms
 
 PROGRAMS = {
     "first order": (
@@ -103,3 +104,18 @@ def test_without_an_order_it_is_a_mask() -> None:
 def test_beside_an_index_that_is_another() -> None:
     text = "def f(a[n], seg[n]) -> o[n]:  o[i] = sum[0 <= i - j < 1, u < j, seg[j] == seg[u]](a[j] * a[u])"
     assert tensorc.compile(text).verify(time_limit=2)
+
+
+def test_ids_of_heads_keep_the_heads() -> None:
+    """A sum over one segment, of a factor without heads, is one of each head, where a fold takes the rest."""
+    check_forms(
+        """
+def f(A[h, n], seg[h, n], r[n], E[d]) -> out[h, n, d]:
+    m1[m, i, a] = sum[j >= i](A[m, j])
+    out[m, i, a] = sum[
+        u, j > i - 3, j <= i, u <= i, l < u, seg[m, u] == seg[m, l]
+    ](m1[m, u, a] * m1[m, j, a] * r[l] * E[a])
+""",
+        (7, 33),
+        time="n",
+    )
