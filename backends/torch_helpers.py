@@ -133,22 +133,26 @@ def _known(x):
 def _decay(gate, log, axis):
     """Running logarithms of gates along an axis, in float64 unless all are near 0, with the counts of
     negative gates and of zeros (None where there are none): what `_segment` subtracts. Zeros are counted,
-    never part of the sum; neither are logarithms so low that the sum would lose all others."""
+    never part of the sum; neither are logarithms so low that the sum would lose all others. Where autograd
+    follows, sums of the zeros alone come last: they have the derivatives that logarithms lose."""
     known = _known(gate)
     if log:
         sums = gate.cumsum(axis, dtype=torch.float64)
         if known and gate.numel():
             low, high = (x.item() for x in sums.aminmax())
             if low >= -8 and high <= 8:  # a float32 is then as good to 5e-7
-                return sums.to(gate.dtype), None, None
+                return sums.to(gate.dtype), None, None, None
             if low > -1e4:
-                return sums, None, None
+                return sums, None, None, None
         zero = gate < -1e4
-        return gate.masked_fill(zero, 0).cumsum(axis, dtype=torch.float64), None, zero.cumsum(axis)
+        return gate.masked_fill(zero, 0).cumsum(axis, dtype=torch.float64), None, zero.cumsum(axis), None
     zero, negative = gate == 0, gate < 0
     sums = gate.masked_fill(zero, 1).abs().to(torch.float64).log().cumsum(axis)
     flips = None if known and not negative.any() else negative.cumsum(axis)
-    return sums, flips, None if known and not zero.any() else zero.cumsum(axis)
+    if known and not zero.any():
+        return sums, flips, None, None
+    followed = gate.requires_grad and torch.is_grad_enabled()
+    return sums, flips, zero.cumsum(axis), gate.masked_fill(~zero, 0).cumsum(axis) if followed else None
 
 
 def _before(sums, axis):
@@ -171,21 +175,23 @@ def _at(sums, index):
 def _segment(late, early, dtype, bias=None):
     """The product of the gates after `early` up to `late`, both from `_decay`; `bias` is -inf where it is 0.
     Only differences of logarithms are exponentiated, after the mask."""
-    total, flips, zeros = late
+    total, flips, zeros, lost = late
     if early is None:
         if zeros is None and flips is None:
             return total.to(dtype).exp()
         total = total.to(dtype, copy=True)
-        zeros = None if zeros is None else zeros > 0
     else:
         total = (total - early[0]).to(dtype)
-        zeros = None if zeros is None else zeros != early[2]
+        zeros = None if zeros is None else zeros - early[2]
         flips = None if flips is None else flips - early[1]
+        lost = None if lost is None else lost - early[3]
     if zeros is not None:
-        total.masked_fill_(zeros, -math.inf)
+        total.masked_fill_(zeros != 0 if lost is None else (zeros != 0) & (zeros != 1), -math.inf)
     if bias is not None:
         total += bias
     total = total.exp_()
+    if lost is not None:  # of a single zero the others are the derivative
+        total = torch.where(zeros == 1, total * lost.to(dtype), total)
     return total if flips is None else torch.where(flips % 2 == 1, -total, total)
 
 

@@ -111,7 +111,7 @@ class ExprPrinter:
                     text += f" - {part}" if negative else f" + {part}"
                 return text, ADD
             case Mul(factors=factors):
-                return " * ".join(inner(f, UNARY) for f in factors), MUL
+                return self._product(factors, axes, given, inner)
             case Div(numerator=top, denominator=bottom):
                 if given:
                     return f"{inner(top, UNARY)} / {inner(bottom, ATOM)}", MUL
@@ -133,6 +133,19 @@ class ExprPrinter:
                 mask = self.condition(condition, axes)
                 return f"tl.where({mask}, {inner(then)}, {inner(otherwise)})", ATOM
         raise TypeError(f"no expression of tiles: {node!r}")
+
+    def _product(
+        self, factors: tuple[Expr, ...], axes: Sequence[str], given: bool, inner: Callable[[Expr, int], str]
+    ) -> tuple[str, int]:
+        """A product; a condition that does not hold makes it 0, whatever the other factors are."""
+        conditions = [f.condition for f in factors if isinstance(f, Iverson)]
+        others = [f for f in factors if not isinstance(f, Iverson)]
+        if given or not conditions:
+            return " * ".join(inner(f, UNARY) for f in factors), MUL
+        mask = self.condition(conditions[0] if len(conditions) == 1 else And(tuple(conditions)), axes)
+        alone = len(others) == 1
+        product = " * ".join(inner(f, ADD if alone else UNARY) for f in others) if others else "1.0"
+        return f"tl.where({mask}, {product}, 0.0)", ATOM
 
     def _power(self, base: Expr, exponent: Expr, inner: Callable[[Expr, int], str]) -> tuple[str, int]:
         if isinstance(exponent, Const) and exponent.value in (2, 3, 4) and isinstance(base, Read):

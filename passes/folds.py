@@ -181,6 +181,10 @@ class FoldBuilder(PairBuilder):
         domain = tuple(conjuncts(renamed.domain))
         rows = [names[b.name] for b in definition.left if names[b.name] in tokens]
         columns = [b for b in renamed.binds if b.name in tokens]
+        if any(":" in r for r in rows):
+            name = definition.source.partition("[")[0]
+            reason = f"{name} reduces over all rows, for each column of a pair"
+            raise NoScan(reason, "use form='parallel'")
         row = rows[0] if rows else "~row"
         out = frozenset(names[b.name] for b in definition.left) - {row}
         if node.op != "logsumexp" or len(columns) < len(renamed.binds):

@@ -13,7 +13,7 @@ from tensorc.binding import Bound
 from tensorc.cost import plan_time
 from tensorc.errors import TensorcError
 from tensorc.gradient import grad, with_state
-from tensorc.ir import Program, Reduce, walk
+from tensorc.ir import Program
 from tensorc.passes.restrict import restricted
 from tensorc.report import Refused
 
@@ -106,12 +106,6 @@ class Gradients:
         operator = self.operator
         return with_state(operator.program, time=str(operator.time), sizes=sizes)
 
-    def exact(self, form: str) -> bool:
-        """Whether autograd through the source of a form has all derivatives: the parallel form takes
-        products of gates by running logarithms, which lose the derivative by a gate that is 0."""
-        bodies = [e.body for e in self.operator.program.equations] if form == "parallel" else []
-        return not any(isinstance(n, Reduce) and n.op == "prod" for b in bodies for n in walk(b))
-
     def preferred(self, backward: Backward, form: str, bound: Bound) -> bool:
         """Whether a gradient program is used rather than autograd through the source of a form."""
         return self._faster(backward, form, bound.sizes, prod(bound.batch))
@@ -123,7 +117,7 @@ class Gradients:
             return True
         if self.prefer == "source":
             return False
-        if self.prefer == "program" or form == "recurrent" or not self.exact(form):
+        if self.prefer == "program" or form == "recurrent":
             return True
         own = _sizes(backward.operator, sizes)
         takes = _time(backward.operator, backward.operator.choose(own, batch=batch), own, batch)

@@ -213,7 +213,7 @@ class TorchOperator(Operator):
         return Recording(
             self,
             self._plain(call, form, bound, position),
-            source if self.followed and self.gradients.exact(form) else None,
+            source if self.followed else None,
             bound.sizes,
             None if position is None else call.layout,
             bool(before),

@@ -34,9 +34,10 @@ def check_forms(
     dtype: str = "float64",
     forms: Sequence[str] = (*FORMS, "auto"),
     options: dict[str, Any] | None = None,
+    positive: bool = False,
 ) -> dict[str, str]:
     """Compare every form with the definition at these lengths of the time axis; `options` are those of the
-    launches, for a backend that has them.
+    launches, for a backend that has them. `positive` keeps inputs, and sums that are divided by, from 0.
 
     Returns why a form does not exist, by form. Fails with the sizes and the element that differs.
     """
@@ -56,7 +57,7 @@ def check_forms(
         sizes_here = {n: SMALL.get(n, 3) for n in program.sizes()} | dict(program.defaults) | given
         for name in stream.names if stream else ("n",) if "n" in sizes_here else ():
             sizes_here[name] = length
-        case = Case(program, sizes_here, given, turn % 2 == 1, seed + turn, dtype)
+        case = Case(program, sizes_here, given, turn % 2 == 1, seed + turn, dtype, positive)
         for form in forms:
             if form in operators:
                 case.whole(operators[form])
@@ -90,6 +91,7 @@ class Case:
         batched: bool,
         seed: int,
         dtype: str = "float64",
+        positive: bool = False,
     ) -> None:
         rng = np.random.default_rng(seed)
         parts = roles(program)
@@ -102,6 +104,7 @@ class Case:
             if role == "gate" and any("n" in a.names for a in decl.axes):
                 role = "gate of a token"
             array = _draw(role, axis - len(decl.axes), shape, rng)
+            array = np.abs(array) if positive and role != "log" else array
             array = array.astype(dtype) if array.dtype.kind == "f" else array
             self.inputs.append(np.asarray(array.T.copy().T) if k % 2 else array)  # not contiguous
         self.dtype = np.dtype(dtype)
