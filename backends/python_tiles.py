@@ -153,7 +153,7 @@ class TilePrinter(BasePrinter):
         made = [self._named(out, f"{name}_c", inputs, name) for out in step.outs]
         found = Ref("", (*batch, ROW, *rest))
         if len(made) == 1:
-            text = f"_triangular({matrix[0][0]}, {rights[0]}, {len(rest)})"
+            text = self._triangular(step, matrix[0][0], rights[0], len(rest))
             self.line(f"{made[0].name} = {align(text, found, step.outs[0].axes, True)}")
             return
         rows = ", ".join(f"[{', '.join(row)}]" for row in matrix)
@@ -162,6 +162,10 @@ class TilePrinter(BasePrinter):
         for out, one in zip(step.outs, made, strict=True):
             if out.axes != found.axes:
                 self.line(f"{one.name} = {align(one.name, found, out.axes, True)}")
+
+    def _triangular(self, step: Solve, matrix: str, right: str, features: int) -> str:
+        """The unknown of one system."""
+        return f"_triangular({matrix}, {right}, {features})"
 
     def _gate_value(self, use: GateUse, axes: tuple[str, ...]) -> str:
         text = self._at(use.gate, axes)

@@ -1,13 +1,14 @@
-"""What PyTorch does in one pass: a product added to something (`baddbmm`), and a mask that is a triangle
-(`tril`). Found in the steps of a plan before they are printed."""
+"""What PyTorch does in one pass: a product added to something (`baddbmm`), a mask that is a triangle
+(`tril`), and a triangular system, whose matrix needs no mask. Found in the steps of a plan before they are
+printed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from tensorc.ir import Add, Index, Read
-from tensorc.plan import Contract, Map, Plan, Recur, Ref, Slide, Step, Tile, Update, Why
+from tensorc.ir import Add, Const, Expr, Index, Mul, Neg, Read
+from tensorc.plan import COLUMN, ROW, Contract, Map, Plan, Recur, Ref, Slide, Solve, Step, Tile, Update, Why
 from tensorc.plan_io import plan_steps, step_inputs, step_outputs
 
 
@@ -45,10 +46,7 @@ def makes(step: object) -> list[Ref]:
 def fused(steps: Sequence[Step], kept: Iterable[str], matrices: bool = True) -> list[Step]:
     """The steps, products that are only added to something joined with that: products of matrices, or those
     without a sum. `kept` are values that are needed later."""
-    counts: dict[str, int] = dict.fromkeys(kept, 2)
-    for step in steps:
-        for ref in step_inputs(step):
-            counts[ref.value] = counts.get(ref.value, 0) + 1
+    counts = _counts(steps, kept)
     fits = _is_matrix if matrices else _is_plain
     products = {s.out.value: s for s in steps if isinstance(s, Contract) and fits(s)}
     once = {value: s for value, s in products.items() if counts.get(value) == 1}
@@ -72,6 +70,72 @@ def fused(steps: Sequence[Step], kept: Iterable[str], matrices: bool = True) -> 
             made[step.out.value] = at
         result.append(step)
     return [s for s in result if not (isinstance(s, Contract) and s.out.value in gone)]
+
+
+def systems(
+    steps: Sequence[Step], kept: Iterable[str], masks: Mapping[str, Tile]
+) -> tuple[list[Step], set[str]]:
+    """The steps, matrices of systems of one unknown without the mask, since only what lies below the diagonal
+    is read, and without a sign; and which matrices lost that."""
+    counts = _counts(steps, kept)
+    maps = {s.out.value: s for s in steps if isinstance(s, Map)}
+    masked = {s.out.value: s for s in steps if isinstance(s, Contract) and _masked(s, masks) is not None}
+    matrices = (s.blocks[0].value for s in steps if isinstance(s, Solve) and len(s.outs) == 1)
+    changed: dict[str, Step | None] = {}
+    negated = set()
+    for value in matrices:
+        step = maps.get(value)
+        if step is None or counts[value] > 1 or step.out.axes[-2:] != (ROW, COLUMN):
+            continue
+        factors, negative = _product(step.expr)
+        if not all(_ref(f) or isinstance(f, Const) for f in factors):
+            continue
+        if negative:
+            negated.add(value)
+        for k, factor in enumerate(factors):
+            cut = masked.get(factor.tensor) if isinstance(factor, Read) else None
+            if cut is None or counts[cut.out.value] > 1 or cut.out.axes != step.out.axes:
+                continue
+            whole = _masked(cut, masks)
+            if whole is not None and whole.axes == cut.out.axes:
+                factors[k] = Read(whole.value, tuple(Index(a) for a in whole.axes))
+                changed[cut.out.value] = None
+        expr = factors[0] if len(factors) == 1 else Mul(tuple(factors))
+        changed[value] = replace(step, expr=expr)
+    result = [changed.get(s.out.value, s) if isinstance(s, Map | Contract) else s for s in steps]
+    return [s for s in result if s is not None], negated
+
+
+def _product(expr: Expr) -> tuple[list[Expr], bool]:
+    """The factors of a product, and whether it is negative."""
+    match expr:
+        case Neg(operand=operand):
+            factors, negative = _product(operand)
+            return factors, not negative
+        case Mul(factors=factors):
+            parts = [_product(f) for f in factors]
+            return [f for part, _ in parts for f in part], sum(sign for _, sign in parts) % 2 == 1
+        case Const(value=value) if value < 0:
+            return ([] if value == -1 else [Const(-value)]), True
+    return [expr], False
+
+
+def _masked(step: Contract, masks: Mapping[str, Tile]) -> Ref | None:
+    """What a strict triangle of rows and columns is taken of, if a contraction is that."""
+    for mask, other in ((step.left, step.right), (step.right, step.left)):
+        tile = masks.get(mask.value) if mask is not None else None
+        if tile is not None and tile.strict and step.out.axes[-2:] == (tile.rows, tile.columns):
+            return other
+    return None
+
+
+def _counts(steps: Iterable[Step], kept: Iterable[str]) -> dict[str, int]:
+    """How often values are read; those that are needed later, more than once."""
+    counts: dict[str, int] = dict.fromkeys(kept, 2)
+    for step in steps:
+        for ref in step_inputs(step):
+            counts[ref.value] = counts.get(ref.value, 0) + 1
+    return counts
 
 
 def _sum(step: Step, products: dict[str, Contract]) -> AddProduct | None:

@@ -263,11 +263,11 @@ _PLACES = {}
 
 
 def _triangular(matrix, right, columns):
-    """The unknown of (1 - matrix) unknown = right, the matrix strictly lower triangular."""
+    """The unknown of (1 + matrix) unknown = right; of the matrix what lies below the diagonal is read."""
     wide = right.shape[right.dim() - columns :]
     flat = right.reshape(*right.shape[: right.dim() - columns], math.prod(wide))
     # Transposed, both lie in memory as LAPACK wants them.
-    out = torch.linalg.solve_triangular(-matrix.mT, flat.mT, upper=True, left=False, unitriangular=True).mT
+    out = torch.linalg.solve_triangular(matrix.mT, flat.mT, upper=True, left=False, unitriangular=True).mT
     return out if columns == 1 else out.reshape(*out.shape[:-1], *wide)
 
 
@@ -283,7 +283,7 @@ def _system(blocks, rights, columns):
     joint = torch.stack(torch.broadcast_tensors(*rights), -columns - 1)
     wide = joint.shape[joint.dim() - columns :]
     joint = joint.reshape((*joint.shape[: joint.dim() - columns - 2], length * count, *wide))
-    found = _triangular(matrix, joint, columns)
+    found = _triangular(-matrix, joint, columns)
     found = found.reshape((*found.shape[: found.dim() - columns - 1], length, count, *wide))
     return found.unbind(-columns - 1)
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tensorc.backends.python_base import Made
 from tensorc.backends.python_source import helper_texts
 from tensorc.backends.python_steps import StepPrinter
-from tensorc.backends.torch_fusion import AddProduct, fused, makes, masks_of, matrix_axes, reads
+from tensorc.backends.torch_fusion import AddProduct, fused, makes, masks_of, matrix_axes, reads, systems
 from tensorc.backends.torch_streams import TorchStreams
 from tensorc.errors import BackendError
-from tensorc.plan import HERE, ROW, Fill, Keep, Ref, Step, Tile, Update
+from tensorc.plan import HERE, ROW, Fill, Keep, Ref, Solve, Step, Tile, Update
 from tensorc.plan_io import step_inputs
 
 
@@ -27,6 +28,10 @@ class TorchPrinter(TorchStreams, StepPrinter):
     free: frozenset[str] = frozenset()  # inputs without batch axes, where all others have one
     masks: dict[str, Tile] = {}
 
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.negated: set[str] = set()  # matrices of systems that hold 1 + matrix
+
     # -- a block of steps ------------------------------------------------------------------------------
 
     def block(self, steps: Sequence[Step], later: Sequence[Step] = ()) -> None:
@@ -36,6 +41,8 @@ class TorchPrinter(TorchStreams, StepPrinter):
                 self.made[step.out.value] = Made("", frozenset(), False, None)
         kept = {ref.value for _, ref in self.plan.outputs} | {r.value for s in later for r in step_inputs(s)}
         shown = [s for s in steps if not (isinstance(s, Tile) and s.out.value in self.masks)]
+        shown, negated = systems(shown, kept, self.masks)
+        self.negated |= negated
         if self.flat or self.plan.form == "recurrent":
             shown = fused(shown, kept, matrices=self.flat)
         StepPrinter.block(self, shown, later)
@@ -213,6 +220,11 @@ class TorchPrinter(TorchStreams, StepPrinter):
             return
         made = self._new(out, [ref], prefix="masked_")
         self.line(f"{made.name} = {self._at(ref, out.axes)}.{function}({diagonal})")
+
+    def _triangular(self, step: Solve, matrix: str, right: str, features: int) -> str:
+        (block,) = step.blocks
+        sign = "" if block.value in self.negated else "-"
+        return f"_triangular({sign}{matrix}, {right}, {features})"
 
     def _before_writes(self, states: str, state: str, axes: tuple[str, ...]) -> None:
         self.line(f"{states} = _earlier({states}, {state}, {axes.index(ROW) - len(axes)})")

@@ -22,6 +22,7 @@ from tensorc.ir import (
     rebuild,
     walk,
 )
+from tensorc.passes.factor import factored
 from tensorc.passes.order import MEMBERS, Join, Leaf, Operand, Ordered, Tree, best_order, postorder
 from tensorc.passes.relation import TOKEN
 from tensorc.plan import (
@@ -188,7 +189,7 @@ class Emitter:
     def pointwise(self, expr: Expr, axes: Sequence[str] | None, why: Why) -> Ref:
         """A pointwise expression; reads name tensors of the program, subscripts are labels."""
         inputs: list[Ref] = []
-        lowered: Expr = self._lower(expr, inputs, why)  # type: ignore[assignment]
+        lowered: Expr = factored(self._lower(expr, inputs, why))  # type: ignore[assignment]
         if isinstance(lowered, Read) and (
             axes is None or set(axes) == {_label(s) for s in lowered.subscripts}
         ):

@@ -79,7 +79,7 @@ def delta_rule(q, k, v, beta, *, state=None, position=0, chunk=64, dtype=None):
         kk *= mask
         kS1 = k_c @ S1
         betakk = -beta_c[..., :, None] * kk
-        betavkS1 = beta_c[..., :, None] * v_c - beta_c[..., :, None] * kS1
+        betavkS1 = beta_c[..., :, None] * (v_c - kS1)
         w_c = _triangular(betakk, betavkS1, 1)
         # line 6: o[i, x] = sum[j <= i](q[i, c] * k[j, c] * w[j, x])
         qk = q_c @ k_c.swapaxes(-1, -2)
