@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tensorc.ir import Add, Const, Expr, Index, Mul, Neg, Read
+from tensorc.ir import Add, Const, Expr, Index, Mul, Neg, Read, walk
 from tensorc.plan import COLUMN, ROW, Contract, Map, Plan, Recur, Ref, Slide, Solve, Step, Tile, Update, Why
 from tensorc.plan_io import plan_steps, step_inputs, step_outputs
 
@@ -50,6 +50,7 @@ def fused(steps: Sequence[Step], kept: Iterable[str], matrices: bool = True) -> 
     fits = _is_matrix if matrices else _is_plain
     products = {s.out.value: s for s in steps if isinstance(s, Contract) and fits(s)}
     once = {value: s for value, s in products.items() if counts.get(value) == 1}
+    steps = _apart(steps, once)
     result: list[Step] = []
     gone: set[str] = set()
     changed: dict[str, int] = {}  # states, and where they were updated
@@ -98,7 +99,7 @@ def systems(
                 continue
             whole = _masked(cut, masks)
             if whole is not None and whole.axes == cut.out.axes:
-                factors[k] = Read(whole.value, tuple(Index(a) for a in whole.axes))
+                factors[k] = _read(whole)
                 changed[cut.out.value] = None
         expr = factors[0] if len(factors) == 1 else Mul(tuple(factors))
         changed[value] = replace(step, expr=expr)
@@ -136,6 +137,36 @@ def _counts(steps: Iterable[Step], kept: Iterable[str]) -> dict[str, int]:
         for ref in step_inputs(step):
             counts[ref.value] = counts.get(ref.value, 0) + 1
     return counts
+
+
+def _apart(steps: Iterable[Step], products: Mapping[str, Contract]) -> list[Step]:
+    """The steps, where a product is added to an expression of more than a value, that as a step before."""
+    result: list[Step] = []
+    for step in steps:
+        if isinstance(step, Map) and isinstance(step.expr, Add) and len(step.expr.terms) == 2:
+            for mine, other in (step.expr.terms, step.expr.terms[::-1]):
+                ref = _ref(mine)
+                product = products.get(ref.value) if ref is not None else None
+                if product is None or product.out.axes != step.out.axes or not _covers(other, step.out.axes):
+                    continue
+                base = Ref(f"{step.out.value}:base", step.out.axes)
+                result.append(Map(base, other, step.why))
+                step = replace(step, expr=Add((_read(base), mine)))
+                break
+        result.append(step)
+    return result
+
+
+def _covers(expr: Expr, axes: tuple[str, ...]) -> bool:
+    """Whether an expression is more than a value, and one of its values has all axes."""
+    if _ref(expr) is not None:
+        return False
+    refs = [_ref(node) for node in walk(expr)]
+    return any(ref is not None and set(ref.axes) == set(axes) for ref in refs)
+
+
+def _read(ref: Ref) -> Read:
+    return Read(ref.value, tuple(Index(a) for a in ref.axes))
 
 
 def _sum(step: Step, products: dict[str, Contract]) -> AddProduct | None:

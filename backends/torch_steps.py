@@ -186,6 +186,12 @@ class TorchPrinter(TorchStreams, StepPrinter):
         one = len(mine) == len(theirs) == len(inner) == 1 and not shared
         if one and all(self._full(self.made[r.value]) for r in (left, right)):
             return f"torch.bmm({self._at(left, [*mine, *inner])}, {self._at(right, [*inner, *theirs])})"
+        if len(mine) == len(inner) == 1 and not theirs and (shared or not self.batch.none):
+            # A row times a matrix, transposed if need be: batches of a matrix times a column are slow.
+            stored = left.axes == (*shared, *inner, *mine)
+            matrix = self._at_all(left, list(left.axes) if stored else [*shared, *mine, *inner], shared)
+            vector = self._at_all(right, [*shared, *inner], shared)
+            return f"({vector}.unsqueeze(-2) @ {matrix}{'' if stored else '.mT'}).squeeze(-2)"
         return super()._product(left, right, shared, mine, theirs, inner)
 
     def _full(self, made: Made) -> bool:
