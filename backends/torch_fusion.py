@@ -130,13 +130,21 @@ def _masked(step: Contract, masks: Mapping[str, Tile]) -> Ref | None:
     return None
 
 
-def _counts(steps: Iterable[Step], kept: Iterable[str]) -> dict[str, int]:
+def _counts(steps: Iterable[object], kept: Iterable[str]) -> dict[str, int]:
     """How often values are read; those that are needed later, more than once."""
     counts: dict[str, int] = dict.fromkeys(kept, 2)
     for step in steps:
-        for ref in step_inputs(step):
+        for ref in reads(step):
             counts[ref.value] = counts.get(ref.value, 0) + 1
     return counts
+
+
+def products(steps: Sequence[Step], kept: Iterable[str]) -> set[str]:
+    """The products of matrices that are read once: they can be overwritten, even where autograd follows,
+    which keeps the factors of a product but not its result."""
+    counts = _counts(steps, kept)
+    made = (s for s in steps if (isinstance(s, Contract) and _is_matrix(s)) or isinstance(s, AddProduct))
+    return {s.out.value for s in made if counts.get(s.out.value) == 1}
 
 
 def _apart(steps: Iterable[Step], products: Mapping[str, Contract]) -> list[Step]:

@@ -1,8 +1,9 @@
 """Printing steps as PyTorch statements.
 
 Two kinds of source come from one printer. In place, buffers are allocated once and overwritten; otherwise
-nothing that exists is changed, rows are joined at the end, and autograd can follow. In the chunkwise form
-all batch axes are one (`flat`): products are `bmm`, and one that is added to something is `baddbmm`.
+nothing is changed but products, which autograd does not keep, rows are joined at the end, and it can follow.
+In the chunkwise form all batch axes are one (`flat`): products are `bmm`, and one that is added to something
+is `baddbmm`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from typing import Any
 from tensorc.backends.python_base import Made
 from tensorc.backends.python_source import helper_texts
 from tensorc.backends.python_steps import StepPrinter
-from tensorc.backends.torch_fusion import AddProduct, fused, makes, masks_of, matrix_axes, reads, systems
+from tensorc.backends.torch_fusion import (
+    AddProduct,
+    fused,
+    makes,
+    masks_of,
+    matrix_axes,
+    products,
+    reads,
+    systems,
+)
 from tensorc.backends.torch_streams import TorchStreams
 from tensorc.errors import BackendError
 from tensorc.plan import HERE, ROW, Fill, Keep, Ref, Solve, Step, Tile, Update
@@ -31,6 +41,7 @@ class TorchPrinter(TorchStreams, StepPrinter):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.negated: set[str] = set()  # matrices of systems that hold 1 + matrix
+        self.fresh: set[str] = set()  # products that may be overwritten where they are read
 
     # -- a block of steps ------------------------------------------------------------------------------
 
@@ -45,6 +56,8 @@ class TorchPrinter(TorchStreams, StepPrinter):
         self.negated |= negated
         if self.flat or self.plan.form == "recurrent":
             shown = fused(shown, kept, matrices=self.flat)
+        if self.flat:
+            self.fresh |= products(shown, kept)
         StepPrinter.block(self, shown, later)
 
     def reads(self, step: Step) -> list[Ref]:
@@ -145,7 +158,7 @@ class TorchPrinter(TorchStreams, StepPrinter):
             elif step.user.through is not None:
                 text = self._decayed(step.user, base.name)
         else:
-            overwrite = last
+            overwrite = last or (step.base.value in self.fresh and not stacked)
             label = self.nexts.get(step.out.value, base.label)
             made = (
                 Made(base.name, base.inputs, True, label)
@@ -219,7 +232,7 @@ class TorchPrinter(TorchStreams, StepPrinter):
             function, diagonal = "tril", "-1" if tile.strict else ""
         else:
             function, diagonal = "triu", "1" if tile.strict else ""
-        if last and ref.axes == out.axes:
+        if (last or ref.value in self.fresh) and ref.axes == out.axes:
             made = self.made[ref.value]
             self.made[out.value] = Made(made.name, made.inputs, True, made.label)
             self.line(f"{made.name}.{function}_({diagonal})")
