@@ -1,4 +1,4 @@
-"""The command line: `tensorc check|explain|compile|run|verify FILE`.
+"""The command line: `tensorc check|explain|compile|run|verify|bench FILE`.
 
 Mistakes of the user end in a diagnostic on stderr and exit status 2, a failed verification in its
 counterexample and status 1; neither in a traceback.
@@ -257,6 +257,26 @@ def verify(
     with diagnosed(file):
         operator = build(read_program(file, name), backend, form, time, read_sizes(size))
         print(operator.verify(seed=seed, time_limit=time_limit, causal=True if causal else None))
+
+
+@app.command()
+def bench(
+    file: File,
+    name: Def = None,
+    backend: Backend = "numpy",
+    form: Form = "auto",
+    time: Time = None,
+    size: Sizes = None,
+    heads: Annotated[int, typer.Option(min=1, help="The batch of every input.")] = 1,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each form runs.")] = 9,
+) -> None:
+    """Time every form on random inputs, in turn, beside the cost model's word."""
+    from tensorc.timing import time_forms
+
+    with diagnosed(file):
+        sizes = read_sizes(size)
+        operator = build(read_program(file, name), backend, form, time, sizes)
+        print(time_forms(operator, sizes, batch=(heads,) if heads > 1 else (), rounds=rounds))
 
 
 def main() -> NoReturn:

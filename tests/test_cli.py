@@ -381,3 +381,27 @@ def test_a_reader_that_goes_away() -> None:
     assert process.wait(timeout=60) == 1
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+# -- bench ---------------------------------------------------------------------------------------------------
+
+
+def test_bench_times_the_forms_in_turn(command) -> None:
+    done = command("bench", LINEAR, "--size", "n=70", "--size", "d=4", "--size", "e=3", "--heads", 2)
+    assert done.status == 0
+    head, _, titles, *rows = done.out.splitlines()
+    assert head == "linear_attention on numpy: n=70, d=4, e=3, batch 2, float32; 9 rounds in turn"
+    assert titles.split() == ["form", "median", "least", "ratio", "by", "the", "model"]
+    assert [row.split()[0] for row in rows] == ["parallel", "chunkwise", "recurrent"]
+    assert sum(row.split()[5] == "1.00" for row in rows) >= 1
+
+
+def test_bench_says_what_it_leaves_out(command) -> None:
+    done = command("bench", LINEAR, "--size", "n=9999999", "--form", "parallel")
+    assert "left out" in done.out and "by the model" in done.out
+    done = command(
+        "bench", ROOT / "examples" / "attention.tc", "--size", "n=9", "--size", "m=8", "--rounds", 3
+    )
+    assert "No recurrent form of attention" in done.out
+    done = command("bench", LINEAR, "--backend", "reference")
+    assert (done.status, done.err.split(";")[1].strip()) == (2, "time numpy, torch or triton.")

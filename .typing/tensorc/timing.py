@@ -1,0 +1,1 @@
+../../tensorc/timing.py
