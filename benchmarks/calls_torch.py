@@ -15,14 +15,18 @@ NAME = "linear_attention"
 
 
 def overhead(quick: bool) -> Iterator[Figure]:
-    """A call of the operator less one of the generated function, on small tensors; and for information the
-    same for the two ways that PyTorch has to wrap a function."""
+    """A call of the operator less one of the generated function, on small tensors: eager, eager with a
+    gradient program that autograd records, and as the operation of graphs; beside it a plain Function."""
     if not find_spec("torch"):
         return
+    import torch
+
     from benchmarks.operators_torch import ours, tensors
 
-    operator = ours(NAME, "chunkwise")
+    operator, trained = ours(NAME, "chunkwise"), ours(NAME, "chunkwise")
+    trained.gradients.prefer = "program"
     given = [t[..., :4].contiguous() for t in tensors(NAME, 8, 2)]
+    followed = [t.clone().requires_grad_() for t in given]
     operator(*given)
     (bare,) = operator._fast.values()
 
@@ -32,15 +36,16 @@ def overhead(quick: bool) -> Iterator[Figure]:
     contenders = {
         "bare": partial(function, *given),
         "a call of the operator": partial(operator, *given),
-        "a torch.autograd.Function": partial(as_function(function), *given),
-        "a torch.library custom operator": partial(as_custom_operator(function), *given),
+        "a call that autograd records": partial(trained, *followed),
+        "the operation torch.ops.tensorc.call": partial(torch.ops.tensorc.call, operator.text, given, None),
+        "a torch.autograd.Function": partial(as_function(function), *followed),
     }
     found = measure(contenders, rounds=9 if quick else 31, calls=500)
     bare_seconds = found.pop("bare").seconds
     for who, sample in found.items():
         pairs = zip(sample.seconds, bare_seconds, strict=True)
         more = Sample(tuple(max(0.0, whole - part) for whole, part in pairs))
-        limit = 20.0 if who == "a call of the operator" else None
+        limit = 20.0 if who.startswith("a call") else None
         yield alone(
             "torch-overhead", f"{NAME}, {who}, beyond the generated function", "us", more, bound=limit
         )
@@ -57,17 +62,6 @@ def as_function(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*tensors)
 
     return Wrapped.apply  # type: ignore[no-any-return]
-
-
-def as_custom_operator(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function as an operator of PyTorch's dispatcher."""
-    import torch
-
-    def call(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return function(q, k, v)  # type: ignore[no-any-return]
-
-    call.__annotations__ = dict.fromkeys("qkv", torch.Tensor) | {"return": torch.Tensor}
-    return torch.library.custom_op("tensorc_benchmarks::call", call, mutates_args=())  # type: ignore[no-any-return]
 
 
 def step(quick: bool) -> Iterator[Figure]:

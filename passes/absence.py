@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tensorc.ir import Extent, Program
+from tensorc.ir import Compare, Extent, FloorDiv, Mod, Program, free_indices, walk
 from tensorc.passes.linear import NotLinear
+from tensorc.printing import print_cond
 
 
 def reads_later(program: Program, time: Extent) -> NotLinear | None:
@@ -26,11 +27,24 @@ def reads_later(program: Program, time: Extent) -> NotLinear | None:
     left = ", ".join(bind.name for bind in program.equation(leak.output).left)
     index = leak.index
     bound = f"bound {index}, e.g. {index} <= {leak.here}," if index.isidentifier() else "read earlier"
-    return NotLinear(
-        f"{leak.output}[{left}] reads {leak.read} for {index} > {leak.here}",
-        f"{bound} or use form='parallel'",
-        leak.line,
-    )
+    reason = f"{leak.output}[{left}] reads {leak.read} for {index} > {leak.here}"
+    quotients = _with_quotients(program, index)
+    if quotients is not None:
+        reason = (
+            f"{leak.output}[{left}] may read {leak.read} for {index} > {leak.here}: {quotients} is no bound"
+        )
+        bound = f"write {index} <= {leak.here} beside it, if that holds,"
+    return NotLinear(reason, f"{bound} or use form='parallel'", leak.line)
+
+
+def _with_quotients(program: Program, index: str) -> str | None:
+    """A comparison of an index by quotients or remainders, which bounds are not read off."""
+    for equation in program.equations:
+        for node in walk(equation.body):
+            if isinstance(node, Compare) and index in free_indices(node):
+                if any(isinstance(part, FloorDiv | Mod) for part in walk(node)):
+                    return print_cond(node)
+    return None
 
 
 def no_time_axis(program: Program, form: str) -> NotLinear:

@@ -127,7 +127,8 @@ class _Pool:
         one, two = self.parts[a], self.parts[b]
         need = self.need(a, b)
         size = self.search.size
-        grown = size((one.mask | two.mask) & need) - size(one.mask) - size(two.mask)
+        gone = sum(size(part.mask) for part in (one, two) if part.scan is None)  # a relation is no tensor
+        grown = size((one.mask | two.mask) & need) - gone
         return self.search.step(one, two, need) // STATE + grown
 
     def join(self, a: int, b: int) -> int:

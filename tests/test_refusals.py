@@ -21,6 +21,8 @@ def causal(weight: str, more: str = "", inputs: str = QKV) -> str:
 
 # Whatever cannot be rewritten: nothing here is an error, every program runs in some form.
 PROGRAMS = {
+    "blocks of tokens": f"def f({QKV}) -> o[n, e]:\n"
+    "    o[i, x] = sum[j // 4 < i // 4](q[i, c] * k[j, c] * v[j, x])\n",
     "a function of a score": causal("relu(s[i, j])", SCORE),
     "exp of a score": causal("exp(s[i, j])", SCORE),
     "softmax": f"def f({QKV}) -> o[n, e]:\n    p[i, j] = softmax[j, j <= i](q[i, c] * k[j, c])\n"

@@ -12,6 +12,7 @@ from random import Random
 import opt_einsum
 import pytest
 
+import tensorc
 from tensorc.ir import Index, Read
 from tensorc.passes.order import LONG, Carry, Join, Leaf, Operand, Tree, best_order
 from tensorc.passes.relation import TOKEN, Gate, Scan
@@ -306,3 +307,16 @@ def test_a_thousand_operands_within_a_second(names: list[tuple[str, ...]]) -> No
     operands = tuple(Operand(frozenset(n)) for n in names)
     sizes = dict.fromkeys(sorted({i for n in names for i in n}), 3)
     assert timed(Problem(operands, frozenset(), sizes)) < 1
+
+
+def test_relations_among_many_operands_stay_whole() -> None:
+    """A relation is joined with what it carries alone, also where trees are searched greedily."""
+    operator = tensorc.compile(
+        """
+def f(q[n, d], k[n, d], v[n, e], A[n], B[n], z[n, e], P[n, d]) -> o[n, d]:
+    m[i, a, x] = sum[j, b, i < j, u < i](q[i, a] * k[i, b] * 0.5 ** (j - i) * A[j] * v[u, x] * q[u, b])
+    o[i, a] = sum[u, y, j <= i, i - 5 <= l < i](
+        B[u] * A[j] * A[l] * prod[j < t < i](P[t, a]) * m[u, a, y] * z[i, y])
+"""
+    )
+    assert operator.forms.why_not("chunkwise") is None
