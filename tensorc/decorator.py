@@ -34,8 +34,9 @@ def jit(header: Any = None, *, name: str | None = None, **options: Any) -> Any:
 
     `header` is the signature, such as `"q[n, d], k[m, d], w=64 -> s[n, m]"`; its inputs are parameters of
     the function by name. All other arguments are Python constants: one trace for each of their values.
-    Without a header the parameters are the inputs and axes follow from their use. `options` go to
-    `tensorc.compile`. Raises LanguageError for a malformed header now, for a malformed program at the
+    Without a header the parameters are the inputs and axes follow from their use. Whatever else it reads,
+    attributes of `self` and globals, it reads when it is traced: pass what changes as an argument. `options`
+    go to `tensorc.compile`. Raises LanguageError for a malformed header now, for a malformed program at the
     first use.
 
     >>> from tensorc.tracing import indices

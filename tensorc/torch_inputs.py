@@ -45,7 +45,7 @@ def recorded(tensors: Sequence[torch.Tensor]) -> bool:
 def without_autocast(tensors: Sequence[torch.Tensor]) -> AbstractContextManager[Any]:
     """Generated source chooses its dtypes itself."""
     kind = tensors[0].device.type if tensors else "cpu"
-    if not torch.is_autocast_enabled(kind):
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return nullcontext()
     context: AbstractContextManager[Any] = torch.autocast(kind, enabled=False)
     return context

@@ -347,3 +347,17 @@ def test_misuse_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensorc.compiler.find_spec", lambda name: None if name == "torch" else find(name))
     with pytest.raises(tensorc.BackendError, match="not installed"):
         tensorc.compile(LINEAR, backend="torch")
+
+
+@pytest.mark.parametrize("name", ["linear_attention", "scalar_gated", "delta_rule", "attention"])
+def test_tensors_without_data(name: str) -> None:
+    """On the meta device, which finds out shapes."""
+    operator = tensorc.compile(program(name), backend="torch")
+    sizes = operator.forms.example_sizes({"n": 70})
+    shapes = [[axis.value(sizes) for axis in decl.axes] for decl in operator.program.inputs]
+    given = [torch.empty(shape, device="meta", requires_grad=True) for shape in shapes]
+    found = operator(*given)
+    shape = tuple(axis.value(sizes) for axis in operator.program.outputs[0].axes)
+    assert (found.device.type, tuple(found.shape)) == ("meta", shape)
+    found.sum().backward()
+    assert [t.grad.shape for t in given] == [t.shape for t in given]
