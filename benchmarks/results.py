@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -85,10 +86,26 @@ def show(console: Console, group: str, figures: list[Figure]) -> None:
 def markdown(figures: list[Figure], machine: dict[str, Any]) -> str:
     """Figures as one Markdown table under a line that names the machine."""
     named = ", ".join(f"{key} {value}" for key, value in machine.items())
-    lines = [f"Medians, minima in parentheses. {named}.", "", "| " + " | ".join(HEADINGS) + " |"]
-    lines.append("|" + " --- |" * len(HEADINGS))
-    lines += ["| " + " | ".join(cells(figure)) + " |" for figure in figures]
-    return "\n".join(lines) + "\n"
+    return f"Medians, minima in parentheses. {named}.\n\n{_table(HEADINGS, map(cells, figures))}"
+
+
+def summary(figures: list[Figure], machine: dict[str, Any], page: str) -> str:
+    """The figures that have a bound, in short: medians alone. The rest is in the file of the page."""
+    rows = []
+    for figure in figures:
+        what, ours, by_hand, unit, ratio, _, bound, met = cells(figure)
+        if bound:
+            numbers = (f"{text.partition(' ')[0]} {unit}" if text else "" for text in (ours, by_hand))
+            rows.append((what, *numbers, ratio, bound, met))
+    named = f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}"
+    full = f"All figures, with minima and versions: [{page}.md](benchmarks/results/{page}.md)."
+    table = _table(("medians", "ours", "by hand", "ratio", "bound", "met"), rows)
+    return f"{full} {named}.\n\n{table}"
+
+
+def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [headings, ("---",) * len(headings), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def save(figures: list[Figure], stem: Path) -> None:
@@ -101,7 +118,8 @@ def save(figures: list[Figure], stem: Path) -> None:
 
 
 def update_page(path: Path, page: str, figures: list[Figure]) -> None:
-    """Replace the table between the marks of a page; of the programs' compile times only the longest."""
+    """Replace the table between the marks of a page by the figures with a bound; of the programs' compile
+    times only the longest."""
     slowest = max((f for f in figures if f.group == "source"), key=lambda f: f.value, default=None)
     chosen = [f for f in figures if f.group != "source" or f is slowest]
     begin, end = BEGIN.format(page), END.format(page)
@@ -109,4 +127,4 @@ def update_page(path: Path, page: str, figures: list[Figure]) -> None:
     _, closed, after = rest.partition(end)
     if not (found and closed):
         raise ValueError(f"{path.name} has no place for the figures of {page}: {begin} and {end}")
-    path.write_text(f"{before}{begin}\n{markdown(chosen, environment())}{end}{after}")
+    path.write_text(f"{before}{begin}\n{summary(chosen, environment(), page)}{end}{after}")
