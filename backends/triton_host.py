@@ -47,7 +47,7 @@ def _registers(family, size):
         return ((4, 170 * 1024),)
     if size == 4:
         return ((4, 36 * 1024), (8, 120 * 1024))
-    return ((4, 24 * 1024), (8, 56 * 1024)) if family < 9 else ((4, 60 * 1024), (8, 100 * 1024))
+    return ((4, 24 * 1024), (8, 56 * 1024)) if family < 9 else ((4, 46 * 1024), (8, 100 * 1024))
 
 
 def _fit(needs, sizes, most, family, chunk, columns, tile, warps):
