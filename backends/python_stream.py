@@ -299,6 +299,8 @@ class StreamPrinter(BasePrinter):
         text = " & ".join(self.printer.condition(c, step.out.axes) for c in step.domain)
         if text.startswith("(") and len(step.domain) == 1:
             text = text[1:-1]
+        if not step.out.axes:  # of a row alone, which may be a number
+            text = self.library.array(text)
         if step.always is not None:
             test = self.printer.condition(step.always, ())
             text = f"None if {test[1:-1]} else {text}"
@@ -325,6 +327,8 @@ class StreamPrinter(BasePrinter):
         name = self.made[mask.value].name
         order = [a for a in axes if a in mask.axes]
         batched = self._batched(mask.value)
+        if not order:
+            return name
         text = align(name, mask, axes if batched else list(axes)[axes.index(order[0]) :], batched)
         return text if text == name else f"None if {name} is None else {text}"
 
