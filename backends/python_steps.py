@@ -125,8 +125,9 @@ class StepPrinter(ContractPrinter, TilePrinter, MonomialPrinter):
             return
         parts = []
         for label, subscript in zip(step.source.axes, step.subscripts, strict=True):
-            if label == ROW:
-                parts.append(align(self.library.positions("length"), Ref("", (ROW,)), step.out.axes, False))
+            if label.startswith("@"):  # the rows or columns at hand, wherever they begin
+                here = self.library.positions(self._length(label))
+                parts.append(align(here, Ref("", (label,)), step.out.axes, False))
             else:
                 parts.append(self.printer.given(subscript, step.out.axes))
         self.line(f"{made.name} = _read({source}, {', '.join(parts)})")

@@ -195,6 +195,39 @@ def test_any_chunk_and_block(name: str, n: int, chunk: int, block: int) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
+HEADS = {
+    "quotients": "softmax[j <= i](q[h, i, c] * k[h // r, j, c])",
+    "remainders": "softmax[j <= i](q[h, i, c] * k[h % g, j, c])",
+    "a window": "softmax[j, i - w < j <= i](q[h, i, c] * k[h // r, j, c])",
+    "a window, backwards": "softmax[j, i - w < j <= i](3 * tanh(q[h, i, c] * k[g - 1 - h // r, j, c]))",
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_read_at_computed_places_in_any_block(name: str, backend: str) -> None:
+    """Columns of a block, and of a cache, are read where they lie in it."""
+    if backend == "torch":
+        pytest.importorskip("torch")
+    program = tensorc.parse(
+        f"""
+        def f(q[g * r, n, d], k[g, n, d], v[g, n, e], w=5) -> o[g * r, n, e]:
+            p[h, i, j] = {HEADS[name]}
+            o[h, i, x] = p[h, i, j] * v[h // r, j, x]
+        """
+    )
+    check_forms(str(program), (1, 12, 37), time="n", backend=backend)
+    check_forms(str(tensorc.grad(program)), (1, 12, 37), time="n", backend=backend)
+    if backend == "numpy":
+        rng = np.random.default_rng(0)
+        inputs = [rng.standard_normal(shape) for shape in ((4, 37, 3), (2, 37, 3), (2, 37, 2))]
+        expected = tensorc.compile(program, backend="reference")(*inputs)
+        operator = tensorc.compile(program, time="n")
+        function, _ = operator.forms.function("chunkwise", {"n": 37, "d": 3, "e": 2, "g": 2, "r": 2, "w": 5})
+        (found,), _ = function(*inputs, chunk=8, block=5)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_a_window_is_linear_in_the_length() -> None:
     operator = tensorc.compile(text(STREAMING["window"]))
     flops = [operator.report(n=n, d=8, e=8).to_dict()["forms"]["chunkwise"]["flops"] for n in (4096, 8192)]
