@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import networkx as nx
 
 from tensorc.ir import reads
+from tensorc.passes.linear import NotLinear
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.stage_graph import Folded, Graph, GraphNode, Memory, Packed, Product, Shift, Stage, Value
 
@@ -127,6 +128,11 @@ def _place_fold(graph: Graph, node: Folded, level: int, plan: Schedule) -> None:
         _at(plan, level).reverse = False
     else:
         made = {n.out.value for n in graph.nodes if TOKEN in n.out.axes}
+        missing = next((v for v, _ in node.cached if v in made and v not in plan.first), None)
+        if missing is not None:
+            name = missing.lstrip("%$")
+            reason = f"{name} uses its own result at later tokens, in pairs that no state summarises"
+            raise NotLinear(reason, "use form='parallel'", node.why.line)
         level = max([level, *(plan.first[v] + 1 for v, _ in node.cached if v in made)])
     _at(plan, level).nodes.append(node)
     plan.first[node.out.value] = level

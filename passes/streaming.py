@@ -199,7 +199,7 @@ class Folds(Tiles):
     def scores(self, weights: Weights, mask: Ref | None) -> Ref:
         """The scores of the columns at hand, every row and column in full."""
         simple = self.simple(self.real.at_token(weights.score))
-        labels = {*free_indices(simple), *self.columns, *(mask.axes if mask is not None else ())}
+        labels = {*free_labels(simple), *self.columns, *(mask.axes if mask is not None else ())}
         labels |= {ROW} if self.real.token else set()
         return self.real.emitter.pointwise(simple, ordered(labels, self.columns), self.why)
 
@@ -216,7 +216,7 @@ class Folds(Tiles):
         for factor in node.factors:
             here = self.real.at_token(factor)
             simple = self.simple(here)
-            free = set(free_indices(simple))
+            free = free_labels(simple)
             if not free & set(self.columns) and free <= out:
                 later.append(here)
                 continue
@@ -374,7 +374,7 @@ class BlockFolds(Folds):
             return value, weighed, later
         (factor,) = node.factors
         simple = self.simple(self.real.at_token(factor))
-        labels = ordered({*free_indices(simple), ROW, *self.columns}, self.columns)
+        labels = ordered({*free_labels(simple), ROW, *self.columns}, self.columns)
         tile = emitter.pointwise(simple, labels, self.why)
         tile = self.guarded(tile, self.mask(node.domain), node.op)
         kept = tuple(a for a in tile.axes if a not in self.columns)
@@ -482,7 +482,7 @@ class TokenFolds(Folds):
             return self.finished(node, added, found, later)
         (factor,) = node.factors
         simple = self.simple(self.real.at_token(factor))
-        full = ordered({*free_indices(simple), *self.columns}, self.columns)
+        full = ordered({*free_labels(simple), *self.columns}, self.columns)
         tile = emitter.pointwise(simple, full, self.why)
         tile = self.guarded(tile, self.mask(node.domain), node.op)
         kept = tuple(a for a in tile.axes if a not in self.columns)
@@ -535,6 +535,11 @@ def _outer_first(labels: tuple[str, ...], shared: set[str]) -> tuple[str, ...]:
     mine = [a for a in labels if a in shared]
     row = [ROW] if ROW in labels and ROW not in shared else []
     return (*mine, *row, *(a for a in labels if a not in shared and a != ROW))
+
+
+def free_labels(expr: Expr) -> set[str]:
+    """The labels of an expression at the token of a form: token by token the token itself has none."""
+    return set(free_indices(expr)) - {TOKEN}
 
 
 def _labels(refs: list[Ref]) -> set[str]:

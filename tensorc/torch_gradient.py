@@ -13,7 +13,7 @@ from tensorc.binding import Bound
 from tensorc.cost import plan_time
 from tensorc.errors import TensorcError
 from tensorc.gradient import grad, with_state
-from tensorc.ir import Program
+from tensorc.ir import Program, Read, Reduce, walk
 from tensorc.passes.restrict import restricted
 from tensorc.report import Refused
 
@@ -88,6 +88,8 @@ class Gradients:
         operator = self.operator
         program = self._stateful(sizes) if stateful else operator.program
         used = [o.name for o, wanted in zip(program.outputs, outputs, strict=True) if wanted]
+        if operator.followed and _recomputes(program):
+            return Missing("the largest of computed values would be looked for among values computed again")
         gradient = grad(restricted(program, used))
         names = [f"grad_{i.name}" for i in program.inputs]
         wanted = {n for n, needs in zip(names, tensors, strict=True) if needs}
@@ -146,6 +148,16 @@ class Gradients:
     def _all(self, sizes: Mapping[str, int]) -> Backward | Missing:
         program = self.operator.program
         return self.find(sizes, (True,) * len(program.outputs), (True,) * len(program.inputs))
+
+
+def _recomputes(program: Program) -> bool:
+    """Whether a gradient compares the results of max or min with scores that it computes again: rounding may
+    then tell them apart."""
+    reduced = (n for e in program.equations for n in walk(e.body) if isinstance(n, Reduce))
+    inputs = {i.name for i in program.inputs}
+    return any(
+        n.op in ("max", "min") and not (isinstance(n.body, Read) and n.body.tensor in inputs) for n in reduced
+    )
 
 
 def _sizes(operator: TorchOperator, sizes: Mapping[str, int]) -> dict[str, int]:

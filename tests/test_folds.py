@@ -195,6 +195,21 @@ def test_any_chunk_and_block(name: str, n: int, chunk: int, block: int) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
+SCORES = ["q[i] * k[j]", "q[i] + k[j]", "tanh(q[i] * k[j])", "q[i] * k[j] - 0.1 * (i - j)", "k[j]"]
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_without_features(score: str) -> None:
+    head = "def f(q[n], k[n], v[n, e]) -> o[n, e]:\n    "
+    for lines in (
+        f"p[i, j] = softmax[j <= i]({score}); o[i, x] = p[i, j] * v[j, x]",
+        f"p[i, j] = softmax[j, i - 3 < j <= i]({score}); o[i, x] = p[i, j] * v[j, x]",
+        f"z[i] = logsumexp[j <= i]({score}); o[i, x] = z[i] * v[i, x]",
+        f"z[i] = max[j <= i]({score}); o[i, x] = z[i] * v[i, x]",
+    ):
+        assert not check_forms(head + lines.replace("; ", "\n    "), (1, 7, 19))
+
+
 HEADS = {
     "quotients": "softmax[j <= i](q[h, i, c] * k[h // r, j, c])",
     "remainders": "softmax[j <= i](q[h, i, c] * k[h % g, j, c])",

@@ -337,3 +337,24 @@ def test_kernels_have_gradient_programs() -> None:
     command = [sys.executable, "-c", KERNELS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root)
     assert done.stdout.strip() == "by the gradient program, chunkwise", done.stderr
+
+
+@pytest.mark.parametrize(
+    "sum_", ["0.5 * sum[j < i](tanh(k[i] * k[j])", "0.2 * sum[i - w < j < i](k[i] * k[j]"]
+)
+def test_results_of_their_own_through_pairs(sum_: str) -> None:
+    """Their adjoints come from later tokens, by pairs: there is a gradient all the same."""
+    text = f"def f(k[n], v[n], w=7) -> o[n]:  o[i] = v[i] - {sum_} * o[j])"
+    f = tensorc.compile(text, backend="torch", time="n")
+    assert torch.autograd.gradcheck(f, [torch.randn(23).double().requires_grad_() for _ in range(2)])
+
+
+def test_the_largest_of_computed_values_is_not_looked_for_twice() -> None:
+    """Scores that are computed again may differ in their last bits from the largest."""
+    text = "def f(q[n, d], k[n, d]) -> a[n]:  a[i] = max[j <= i](q[i, c] * k[j, c])"
+    f = tensorc.compile(text, backend="torch")
+    assert "computed again" in f.backward(n=64, d=4)
+    q, k = (torch.randn(65, 4).double().requires_grad_() for _ in range(2))
+    found = torch.autograd.grad(f(q, k).sum(), (q, k))
+    scores = (q @ k.T).masked_fill(torch.ones(65, 65).triu(1).bool(), -torch.inf)
+    assert_equal(list(found), list(torch.autograd.grad(scores.amax(1).sum(), (q, k))))
