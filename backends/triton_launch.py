@@ -108,7 +108,8 @@ class LaunchWriter(TorchHead):
 
     def _fit(self) -> list[str]:
         """The choice of what is not given, by a function of what each kernel needs."""
-        sizes = [self.names.size(s) for s in self.program.sizes() if s not in self.lengths]
+        whole = self.plan.form == "parallel"  # where tokens are features like others
+        sizes = [self.names.size(s) for s in self.program.sizes() if whole or s not in self.lengths]
         lines, sizes = needs_function(self.needs, sizes)
         self.kernels += ["", "", *lines]
         arguments = tuple_text(["dtype.itemsize", *sizes])

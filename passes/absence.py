@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tensorc.ir import Compare, Extent, FloorDiv, Mod, Program, free_indices, walk
+from tensorc.ir import Extent, FloorDiv, Mod, Program, Reduce, Softmax, conjuncts, free_indices, walk
 from tensorc.passes.linear import NotLinear
 from tensorc.printing import print_cond
 
@@ -38,12 +38,15 @@ def reads_later(program: Program, time: Extent) -> NotLinear | None:
 
 
 def _with_quotients(program: Program, index: str) -> str | None:
-    """A comparison of an index by quotients or remainders, which bounds are not read off."""
+    """A comparison of an index by quotients or remainders, which bounds are not read off, where it has no
+    other."""
     for equation in program.equations:
         for node in walk(equation.body):
-            if isinstance(node, Compare) and index in free_indices(node):
-                if any(isinstance(part, FloorDiv | Mod) for part in walk(node)):
-                    return print_cond(node)
+            domain = conjuncts(node.domain) if isinstance(node, Reduce | Softmax) else ()
+            about = [c for c in domain if index in free_indices(c)]
+            unread = [c for c in about if any(isinstance(part, FloorDiv | Mod) for part in walk(c))]
+            if unread and len(unread) == len(about):
+                return print_cond(unread[0])
     return None
 
 

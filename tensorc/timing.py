@@ -89,8 +89,8 @@ def time_forms(
         try:
             one = _in_form(operator, form)
             predicted = plan_time(one.forms.plan(form, sizes), sizes, batch=prod(batch))
-        except FormError as error:
-            found[form] = Timed(form, 0, 0, 0, str(error))
+        except (FormError, BackendError) as error:
+            found[form] = Timed(form, 0, 0, 0, str(error).splitlines()[0])
             continue
         if predicted > budget:
             found[form] = Timed(form, 0, 0, predicted, f"left out: {duration(predicted)} a call by the model")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from operator import attrgetter
@@ -40,6 +40,17 @@ def signature_of(arguments: Sequence[Any]) -> object:
 def recorded(tensors: Sequence[torch.Tensor]) -> bool:
     """Whether autograd records what is computed from tensors."""
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def anchored(function: Callable[..., tuple[torch.Tensor, ...]]) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """A function of tensors that may have nothing to compute: its results have gradients all the same."""
+
+    def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        nothing = [t.flatten()[:0].sum() for t in tensors if t.requires_grad]
+        found = function(*tensors)
+        return tuple(o if o.requires_grad else o + sum(nothing).to(o.dtype) for o in found)
+
+    return call
 
 
 def without_autocast(tensors: Sequence[torch.Tensor]) -> AbstractContextManager[Any]:

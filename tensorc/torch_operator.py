@@ -24,6 +24,7 @@ from tensorc.torch_custom import in_graph, register, stream_in_graph
 from tensorc.torch_function import Recorded, Recording, outputs_of, streaming
 from tensorc.torch_gradient import Gradients, Missing
 from tensorc.torch_inputs import (
+    anchored,
     checked_device,
     on_one_device,
     output_dtype,
@@ -191,7 +192,8 @@ class TorchOperator(Operator):
         preferred = not isinstance(backward, Missing) and self.gradients.preferred(backward, form, bound)
         if self.followed and not preferred:
             followed = self._prepared(form, bound, True)
-            return form, followed, self._plain(followed, form, bound, position)
+            function = self._plain(followed, form, bound, position)
+            return form, followed, anchored(function) if 0 in bound.sizes.values() else function
         return form, self._prepared(form, bound, False), partial(Recorded.apply, recording)
 
     def recording(self, tensors: Sequence[torch.Tensor], position: int | None) -> Recording:

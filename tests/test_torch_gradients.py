@@ -358,3 +358,14 @@ def test_the_largest_of_computed_values_is_not_looked_for_twice() -> None:
     found = torch.autograd.grad(f(q, k).sum(), (q, k))
     scores = (q @ k.T).masked_fill(torch.ones(65, 65).triu(1).bool(), -torch.inf)
     assert_equal(list(found), list(torch.autograd.grad(scores.amax(1).sum(), (q, k))))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_has_gradients_through_windows_of_gates(form: str) -> None:
+    text = """
+def f(k[n, d], v[n, e], a[n], w=5) -> o[n, e]:
+    o[i, x] = sum[i - w < j <= i](prod[j < u <= i](a[u]) * k[i, c] * k[j, c] * v[j, x])
+"""
+    given = [torch.zeros(shape, requires_grad=True) for shape in ((0, 3), (0, 2), (0,))]
+    tensorc.compile(text, backend="torch", form=form)(*given).sum().backward()
+    assert [t.grad.shape for t in given] == [t.shape for t in given]

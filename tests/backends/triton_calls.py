@@ -132,10 +132,21 @@ def tuning() -> None:
     assert stored(key) is not None
 
 
+def whole() -> None:
+    """The parallel form, which has no chunks."""
+    for n in (1, 20):
+        q, k, v = draw(n, 8), draw(n, 8), draw(n, 6)
+        found, expected = (
+            operator("linear_attention", form="parallel")(q, k, v),
+            gold("linear_attention", q, k, v),
+        )
+        assert (found.double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
+
+
 def main() -> None:
     torch.manual_seed(0)
     triton_guard.install()
-    for check in (half, layouts, in_place, wide_chunks, strong_gates, refusals, packed, tuning):
+    for check in (half, layouts, in_place, wide_chunks, strong_gates, refusals, packed, tuning, whole):
         check()
         print(check.__name__, flush=True)
 
