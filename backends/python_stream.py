@@ -326,9 +326,9 @@ class StreamPrinter(BasePrinter):
             return "None"
         name = self.made[mask.value].name
         order = [a for a in axes if a in mask.axes]
-        batched = self._batched(mask.value)
         if not order:
             return name
+        batched = self._batched(mask.value)
         text = align(name, mask, axes if batched else list(axes)[axes.index(order[0]) :], batched)
         return text if text == name else f"None if {name} is None else {text}"
 

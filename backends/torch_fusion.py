@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tensorc.ir import Add, Const, Expr, Index, Mul, Neg, Read, walk
+from tensorc.factors import signed_factors
+from tensorc.ir import Add, Const, Expr, Index, Mul, Read, walk
 from tensorc.plan import COLUMN, ROW, Contract, Map, Plan, Recur, Ref, Slide, Solve, Step, Tile, Update, Why
 from tensorc.plan_io import plan_steps, step_inputs, step_outputs
 
@@ -88,7 +89,7 @@ def systems(
         step = maps.get(value)
         if step is None or counts[value] > 1 or step.out.axes[-2:] != (ROW, COLUMN):
             continue
-        factors, negative = _product(step.expr)
+        factors, negative = signed_factors(step.expr)
         if not all(_ref(f) or isinstance(f, Const) for f in factors):
             continue
         if negative:
@@ -105,20 +106,6 @@ def systems(
         changed[value] = replace(step, expr=expr)
     result = [changed.get(s.out.value, s) if isinstance(s, Map | Contract) else s for s in steps]
     return [s for s in result if s is not None], negated
-
-
-def _product(expr: Expr) -> tuple[list[Expr], bool]:
-    """The factors of a product, and whether it is negative."""
-    match expr:
-        case Neg(operand=operand):
-            factors, negative = _product(operand)
-            return factors, not negative
-        case Mul(factors=factors):
-            parts = [_product(f) for f in factors]
-            return [f for part, _ in parts for f in part], sum(sign for _, sign in parts) % 2 == 1
-        case Const(value=value) if value < 0:
-            return ([] if value == -1 else [Const(-value)]), True
-    return [expr], False
 
 
 def _masked(step: Contract, masks: Mapping[str, Tile]) -> Ref | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from tensorc.timing import in_turn
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -50,19 +52,12 @@ def measure(
     >>> sorted(measure({"a": lambda: None, "b": lambda: None}, rounds=3, calls=10))
     ['a', 'b']
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
-    for call in contenders.values():
-        call()
-    begin = time.perf_counter()
-    for done in range(rounds):
-        if done >= 3 and time.perf_counter() - begin > budget:
-            break
-        for name in order:
-            call, times = contenders[name], calls if isinstance(calls, int) else calls[name]
-            seconds[name].append(timer(call, times))
-        order.reverse()
-    return {name: Sample(tuple(samples)) for name, samples in seconds.items()}
+
+    def timed(name: str, call: Callable[[], Any]) -> float:
+        return timer(call, calls if isinstance(calls, int) else calls[name])
+
+    samples = in_turn(contenders, rounds, budget, timed)
+    return {name: Sample(tuple(seconds)) for name, seconds in samples.items()}
 
 
 def keep_pages() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tensorc.factors import factored
 from tensorc.ir import (
     Const,
     Expr,
@@ -22,7 +23,6 @@ from tensorc.ir import (
     rebuild,
     walk,
 )
-from tensorc.passes.factor import factored
 from tensorc.passes.order import MEMBERS, Join, Leaf, Operand, Ordered, Tree, best_order, postorder
 from tensorc.passes.relation import TOKEN
 from tensorc.plan import (

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorc.compiler import TENSORS, compile
 from tensorc.cost import plan_time
 from tensorc.errors import BackendError, FormError
 from tensorc.operator import Operator
@@ -97,7 +98,7 @@ def time_forms(
             continue
         found[form] = Timed(form, 0, 0, predicted)
         calls[form] = _call(one, inputs)
-    samples = _measure(calls, rounds, budget)
+    samples = in_turn(calls, rounds, budget)
     for form, seconds in samples.items():
         found[form] = Timed(form, median(seconds), min(seconds), found[form].predicted)
     done = max((len(s) for s in samples.values()), default=0)
@@ -105,8 +106,6 @@ def time_forms(
 
 
 def _in_form(operator: Operator, form: str) -> Operator:
-    from tensorc.compiler import compile
-
     time = None if operator.time is None else str(operator.time)
     made: Operator = compile(
         operator.program, backend=operator.backend, form=form, time=time, sizes=operator.sizes or None
@@ -114,8 +113,26 @@ def _in_form(operator: Operator, form: str) -> Operator:
     return made
 
 
-def _measure(calls: Mapping[str, Callable[[], Any]], rounds: int, budget: float) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {form: [] for form in calls}
+def _on_the_wall(name: str, call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def in_turn(
+    calls: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    budget: float,
+    timer: Callable[[str, Callable[[], Any]], float] = _on_the_wall,
+) -> dict[str, list[float]]:
+    """Seconds of each call in each round, all once in a round, in alternating order, after a call of each
+    that does not count. Rounds stop early, after three, when `budget` seconds are spent. `timer` gives the
+    seconds of a call by its name, by default on the wall.
+
+    >>> {name: len(seconds) for name, seconds in in_turn({"a": list, "b": dict}, 3, 1.0).items()}
+    {'a': 3, 'b': 3}
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
     begin = time.perf_counter()
@@ -123,10 +140,8 @@ def _measure(calls: Mapping[str, Callable[[], Any]], rounds: int, budget: float)
     for done in range(rounds):
         if done >= 3 and time.perf_counter() - begin > budget:
             break
-        for form in order:
-            start = time.perf_counter()
-            calls[form]()
-            seconds[form].append(time.perf_counter() - start)
+        for name in order:
+            seconds[name].append(timer(name, calls[name]))
         order.reverse()
     return seconds
 
@@ -151,7 +166,7 @@ def _inputs(
 
 def _as_given(operator: Operator, array: np.ndarray[Any, np.dtype[Any]]) -> Any:
     """An array as the backend takes it."""
-    if operator.backend not in ("torch", "triton"):
+    if operator.backend not in TENSORS:
         return array
     import torch
 
@@ -161,7 +176,7 @@ def _as_given(operator: Operator, array: np.ndarray[Any, np.dtype[Any]]) -> Any:
 
 def _call(operator: Operator, inputs: list[Any]) -> Callable[[], Any]:
     """A call that returns when it is done."""
-    if operator.backend not in ("torch", "triton"):
+    if operator.backend not in TENSORS:
         return lambda: operator(*inputs)
     import torch
 

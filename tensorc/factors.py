@@ -1,4 +1,5 @@
-"""Common factors of sums: b·x - b·y is b·(x - y), with one multiplication of every element less."""
+"""Factors of products, and those that all terms of a sum share: b·x - b·y is b·(x - y), with one
+multiplication of every element less."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ def factored(expr: Node) -> Node:
     expr = rebuild(expr, factored)
     if not isinstance(expr, Add) or len(expr.terms) < 2:
         return expr
-    split = [_split(term) for term in expr.terms]
-    shared = [f for f in split[0][1] if isinstance(f, Read) and all(f in factors for _, factors in split)]
+    split = [signed_factors(term) for term in expr.terms]
+    shared = [f for f in split[0][0] if isinstance(f, Read) and all(f in factors for factors, _ in split)]
     shared = [f for k, f in enumerate(shared) if f not in shared[:k]]
     if not shared:
         return expr
     terms = []
-    for negative, factors in split:
+    for factors, negative in split:
         for factor in shared:
             factors.remove(factor)
         rest: Expr = Const(1) if not factors else factors[0] if len(factors) == 1 else Mul(tuple(factors))
@@ -30,19 +31,19 @@ def factored(expr: Node) -> Node:
     return Mul((*shared, Add(tuple(terms))))
 
 
-def _split(term: Expr) -> tuple[bool, list[Expr]]:
-    """Whether a term is negative, and its factors."""
-    match term:
+def signed_factors(expr: Expr) -> tuple[list[Expr], bool]:
+    """The factors of a product without their signs, and whether it is negative.
+
+    >>> signed_factors(Neg(Mul((Const(-2), Const(3)))))
+    ([Const(value=2), Const(value=3)], False)
+    """
+    match expr:
         case Neg(operand=operand):
-            negative, factors = _split(operand)
-            return not negative, factors
+            factors, negative = signed_factors(operand)
+            return factors, not negative
         case Mul(factors=factors):
-            negative = False
-            split: list[Expr] = []
-            for factor in factors:
-                other, parts = _split(factor)
-                negative, split = negative != other, split + parts
-            return negative, split
-        case Const(value=-1):
-            return True, []
-    return False, [term]
+            parts = [signed_factors(f) for f in factors]
+            return [f for part, _ in parts for f in part], sum(sign for _, sign in parts) % 2 == 1
+        case Const(value=value) if value < 0:
+            return ([] if value == -1 else [Const(-value)]), True
+    return [expr], False

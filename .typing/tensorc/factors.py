@@ -1,0 +1,1 @@
+../../tensorc/factors.py
