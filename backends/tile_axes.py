@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import networkx as nx
 
-from tensorc.backends.tile_cut import tile_inputs, tile_outputs
-from tensorc.backends.tile_kernel import Anchored, Fetch, Kernel, Lane, Put, TileStep
+from tensorc.backends.tile_io import tile_inputs, tile_outputs
+from tensorc.backends.tile_kernel import Anchored, Fetch, Kernel, Lane, Over, Put, TileStep
 from tensorc.ir import Extent
 from tensorc.plan import (
     CACHED,
@@ -32,14 +32,17 @@ from tensorc.plan import (
 )
 
 Node = tuple[str, int]
-LANE, GRID, SCALAR, TOKENS, COLUMNS = "lane", "grid", "scalar", "tokens", "columns"
+LANE, GRID, TILES, SCALAR, EACH = "lane", "grid", "tiles", "scalar", "each"
+TOKENS, COLUMNS = "tokens", "columns"
+POINTS = (SCALAR, EACH)  # one position at a time: a tile has no axis for it
 
 
 @dataclass(slots=True, eq=False)
 class Axis:
     """One axis: its label where it was first seen, its extent, and its role: all positions in a tile
-    ("lane"), a tile of the grid ("grid"), one position of it ("scalar"), the rows of the chunk ("tokens"),
-    or the columns of a stream. `matrix`: a matrix product runs along it, which needs 16 positions."""
+    ("lane"), a tile of the grid ("grid"), one position of it ("scalar"), tiles or positions one after the
+    other ("tiles", "each"), the rows of the chunk ("tokens"), or the columns of a stream. `matrix`: a matrix
+    product runs along it, which needs 16 positions."""
 
     label: str
     extent: Extent | None
@@ -55,8 +58,9 @@ class Axes:
     """The axes of the values of a kernel."""
 
     nodes: Mapping[Node, Axis]
-    scopes: Mapping[int, Mapping[str, Axis]]
+    scopes: dict[int, Mapping[str, Axis]]
     all: list[Axis] = field(default_factory=list)
+    results: list[list[Axis]] = field(default_factory=list)  # those of what the kernel stores
 
     def of(self, ref: Ref) -> list[Axis]:
         """The axes of a value, by position."""
@@ -64,10 +68,10 @@ class Axes:
 
 
 def flat(steps: Iterable[TileStep]) -> Iterator[TileStep]:
-    """The steps, those of streams after them."""
+    """The steps, those of streams and loops after them."""
     for step in steps:
         yield step
-        if isinstance(step, Stream):
+        if isinstance(step, Stream | Over):
             yield from flat(step.steps)
 
 
@@ -95,14 +99,24 @@ def dot_labels(step: Contract) -> tuple[list[str], list[str], list[str], list[st
     return stack, rows, inner, columns
 
 
+def dot_groups(step: Contract, scope: Mapping[str, Axis]) -> list[list[str]] | None:
+    """`dot_labels` without labels that a tile has no axis for."""
+    groups = dot_labels(step)
+    return None if groups is None else [[a for a in g if scope[a].role not in POINTS] for g in groups]
+
+
 def axes_of(
-    kernel: Kernel, extents: Mapping[str, Extent], memory: Mapping[str, Sequence[Extent | None]]
+    kernel: Kernel,
+    extents: Mapping[str, Extent],
+    memory: Mapping[str, Sequence[Extent | None]],
+    each: frozenset[Node] = frozenset(),
 ) -> Axes:
-    """Find the axes of a kernel and give each its role. `memory` has the extents of tensors in memory."""
+    """Find the axes of a kernel and give each its role. `memory` has the extents of tensors in memory; `each`
+    are axes to take position by position."""
     steps = list(flat(kernel.steps))
     columns = {c.label for s in steps if isinstance(s, Stream) for c in s.columns}
     graph = nx.Graph()
-    for state in (*kernel.given, *kernel.carried, *kernel.fetched):
+    for state in (*kernel.given, *kernel.carried):
         graph.add_nodes_from((state.name, k) for k in range(len(state.axes)))
     scopes: dict[int, dict[str, Node | str]] = {}
     for step in steps:
@@ -122,16 +136,20 @@ def axes_of(
     known = _known(steps, scopes, extents, memory, labels)
     for part in nx.connected_components(graph):
         axis = _axis(part, labels, known, columns)
+        axis.role = axis.role if each.isdisjoint(part) else EACH
         ordered.append(axis)
         found.update(dict.fromkeys(part, axis))
     position = {node: k for k, node in enumerate(labels)}
-    ordered = [a for a in ordered if a.role == LANE]
+    ordered = [a for a in ordered if a.role in (LANE, EACH)]
     ordered.sort(
         key=lambda a: min((position[n] for n, x in found.items() if x is a and n in position), default=0)
     )
-    resolved = {key: {a: found[n] for a, n in scope.items()} for key, scope in scopes.items()}
+    resolved: dict[int, Mapping[str, Axis]] = {
+        key: {a: found[n] for a, n in scope.items()} for key, scope in scopes.items()
+    }
     nodes = {n: a for n, a in found.items() if isinstance(n, tuple)}
     axes = Axes(nodes, resolved, ordered)
+    axes.results = _results(kernel, axes)
     _mark(steps, axes)
     _grid(kernel, axes)
     return axes
@@ -147,7 +165,7 @@ def _special(label: str, columns: set[str]) -> str:
 def _first_labels(steps: list[TileStep], kernel: Kernel) -> dict[Node, str]:
     """A label for each axis of each value: a letter of the program where there is one."""
     labels: dict[Node, str] = {}
-    for state in (*kernel.given, *kernel.carried, *kernel.fetched):
+    for state in (*kernel.given, *kernel.carried):
         labels.update(((state.name, k), a) for k, a in enumerate(state.axes))
     for step in steps:
         for ref in refs_of(step):
@@ -206,7 +224,7 @@ def _mark(steps: list[TileStep], axes: Axes) -> None:
         if isinstance(step, Anchored):
             scope[step.feature].matrix = scope[step.feature].mixed = True
         elif isinstance(step, Contract):
-            groups = dot_labels(step)
+            groups = dot_groups(step, scope)
             if groups is None or not groups[2]:
                 continue
             stack, rows, inner, columns = groups
@@ -239,10 +257,8 @@ def _summed(step: TileStep) -> Iterable[str]:
 
 def _grid(kernel: Kernel, axes: Axes) -> None:
     """Axes that the grid runs over."""
-    puts = [s for s in kernel.steps if isinstance(s, Put)]
-    results = [axes.of(p.value) for p in puts]
-    if not puts:
-        results = [axes.of(Ref(s.name, s.axes)) for s in kernel.carried]
+    wide = widest(axes.results)
+    results = wide if kernel.narrow else axes.results
     if kernel.order == "once":
         _narrow(kernel, axes)
     for axis in axes.all:
@@ -250,7 +266,24 @@ def _grid(kernel: Kernel, axes: Axes) -> None:
             continue
         everywhere = bool(results) and all(any(a is axis for a in r) for r in results)
         if everywhere and not axis.summed and not axis.twice:
-            axis.role = GRID if axis.mixed or axis.matrix or not _several(axis, results) else SCALAR
+            axis.role = GRID if axis.mixed or axis.matrix or not _several(axis, wide) else SCALAR
+
+
+def widest(results: list[list[Axis]]) -> list[list[Axis]]:
+    """Results without those that have no axis that another lacks: several programs store the same there."""
+    kept: list[list[Axis]] = []
+    for own in sorted(results, key=len, reverse=True):
+        if not any(all(any(a is b for b in wide) for a in own) for wide in kept):
+            kept.append(own)
+    return kept
+
+
+def _results(kernel: Kernel, axes: Axes) -> list[list[Axis]]:
+    """The axes of what a kernel stores; of its states where that is all."""
+    puts = [s for s in kernel.steps if isinstance(s, Put)]
+    if not puts:
+        return [axes.of(Ref(s.name, s.axes)) for s in kernel.carried]
+    return [axes.of(p.value) for p in puts]
 
 
 def _narrow(kernel: Kernel, axes: Axes) -> None:

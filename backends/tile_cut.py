@@ -11,66 +11,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tensorc.backends.tile_anchor import anchored
+from tensorc.backends.tile_groups import grouped, state_groups
+from tensorc.backends.tile_io import tile_inputs, tile_outputs, tile_tensors
 from tensorc.backends.tile_kernel import (
-    Anchored,
     Cut,
-    Fetch,
     Kernel,
     Lane,
     Launch,
     Put,
+    Recall,
     Row,
     Rows,
     Subscript,
     TileStep,
-    Weights,
 )
+from tensorc.backends.tile_loops import result_features
 from tensorc.backends.tile_moves import Moves, Stored
 from tensorc.errors import BackendError
-from tensorc.ir import Index, Read
 from tensorc.plan import (
     ROW,
+    Contract,
     Loop,
     Plan,
     Ref,
     State,
     Step,
-    Stream,
     Update,
 )
 from tensorc.plan_io import step_inputs, step_outputs
 
 ROUNDS = 16  # of values in memory that depend on each other
-
-
-def tile_inputs(step: TileStep) -> list[Ref]:
-    """The values a step of a kernel reads."""
-    if isinstance(step, Put):
-        return [step.value]
-    if isinstance(step, Fetch):
-        return [Ref(r.tensor, tuple(s.name for s in r.subscripts if isinstance(s, Index)))
-                for e in step.places for r in _reads(e)]  # fmt: skip
-    if isinstance(step, Weights):
-        return []
-    if isinstance(step, Anchored):
-        return step.reads
-    if isinstance(step, Stream):
-        own = {r.value for s in step.steps for r in tile_outputs(s)} | {r.ref.value for r in step.running}
-        return [r for s in step.steps for r in tile_inputs(s) if r.value not in own]
-    return step_inputs(step)
-
-
-def tile_outputs(step: TileStep) -> list[Ref]:
-    """The values a step of a kernel makes."""
-    if isinstance(step, Fetch | Weights | Anchored):
-        return [step.out]
-    return [] if isinstance(step, Put) else step_outputs(step)
-
-
-def _reads(expr: object) -> list[Read]:
-    from tensorc.ir import walk
-
-    return [n for n in walk(expr) if isinstance(n, Read)]  # type: ignore[arg-type]
 
 
 class Cutter:
@@ -95,7 +65,7 @@ class Cutter:
             if not outs or not outs <= seen:  # what several loops make is made once
                 self.steps += self.moves.lower(step)
             seen |= outs
-        self.steps = anchored(self.steps)
+        self.steps = multiplied(anchored(self.steps))
 
     def cut(self) -> Cut:
         """The kernels of the loop."""
@@ -110,7 +80,7 @@ class Cutter:
                 rows += [Rows(s.tensor, Ref(s.value, s.axes)) for s in mine]
         keeps = [s for s in self.steps if isinstance(s, Put)]
         last = self._launch("", keeps, True)
-        if keeps or last.serial.carried:
+        if keeps or last.whole.carried:
             launches.append(last)
         return Cut(tuple(launches), tuple(rows), tuple(moves.caches), tuple(moves.kept), self._states())
 
@@ -131,7 +101,7 @@ class Cutter:
             before = dict(level)
             for name in level:
                 steps, _ = self._slice([name])
-                needs = [level[memory[t]] + 1 for s in steps for t in _tensors(s) if t in memory]
+                needs = [level[memory[t]] + 1 for s in steps for t in tile_tensors(s) if t in memory]
                 level[name] = max([level[name], *needs])
             if level == before:
                 return level
@@ -172,27 +142,62 @@ class Cutter:
         return steps, tuple(s for name, s in states.items() if name in read)
 
     def _launch(self, word: str, puts: Sequence[Put], finals: bool) -> Launch:
-        """The kernel that stores these values (and, the last one, the final states)."""
-        parts = [part for part in (self.name, self.suffix, word) if part]
-        name = "_".join(parts)
+        """What stores these values (and, the last one, the final states)."""
+        name = "_".join(part for part in (self.name, self.suffix, word) if part)
         targets = [p.value.value for p in puts]
         all_states = [s.name for s in self._states()] if finals else []
         steps, carried = self._slice([*targets, *all_states])
         order = "tokens" if self.tokens else "serial" if carried else "chunks"
         own = self._ordered(steps, puts)
         given = self._given(own)
-        serial = Kernel(f"{name}_kernel", order, self.loop.reverse, carried, (), own, given, finals=finals)
-        if order != "serial" or not puts:
-            return Launch(serial)
-        within, fetched = self._slice(targets, updates=False)
-        if not fetched:
-            return Launch(serial)
-        advance, every = self._slice([s.name for s in (carried if finals else fetched)])
-        reverse, reads = self.loop.reverse, self._ordered(within, puts)
-        given = self._given(advance)
-        first = Kernel(f"{name}_states", "serial", reverse, every, (), tuple(advance), given, True, finals)
-        second = Kernel(f"{name}_reads", "chunks", reverse, (), fetched, reads, self._given(reads))
-        return Launch(serial, (first, second))
+        whole = Kernel(f"{name}_kernel", order, self.loop.reverse, carried, own, given, finals=finals)
+        if order == "tokens":
+            return Launch(whole)
+        _, read = self._slice(targets, updates=False)
+        states = self._state_kernels(name, [s.name for s in (carried if finals else read)], finals)
+        return Launch(whole, (*states, *self._read_kernels(name, puts)))
+
+    def _state_kernels(self, name: str, wanted: Sequence[str], finals: bool) -> list[Kernel]:
+        """Kernels that compute states in the order of time, those that depend on each other and those of no
+        other features together; what they read of other states they take from memory."""
+        advance, carried = self._slice(wanted)
+        updates: dict[str, list[Update]] = {s.name: [] for s in carried}
+        for step in advance:
+            if isinstance(step, Update):
+                updates[step.state.value].append(step)
+        own = {
+            name: self._slice([r.value for u in every for r in step_inputs(u)], False)
+            for name, every in updates.items()
+        }
+
+        def kernel(group: Sequence[str], title: str = "") -> Kernel:
+            mine = tuple(s for s in carried if s.name in group)
+            reads = [s for s in carried if s.name not in group and any(s in own[n][1] for n in group)]
+            needed = {id(s) for n in group for s in (*own[n][0], *updates[n])}
+            steps = [s for s in advance if id(s) in needed]
+            recalls = [Recall(Ref(s.name, s.axes), "all") for s in reads] + self._recalled(steps)
+            reverse, every = self.loop.reverse, (*recalls, *steps)
+            return Kernel(title, "serial", reverse, mine, every, saves=True, finals=finals, narrow=True)
+
+        reads = {n: [r.name for r in states] for n, (_, states) in own.items()}
+        groups = state_groups(reads, lambda names: result_features(kernel(names)))
+        return [kernel(group, _numbered(f"{name}_states", k, groups)) for k, group in enumerate(groups)]
+
+    def _read_kernels(self, name: str, puts: Sequence[Put]) -> list[Kernel]:
+        """Kernels that store results for all chunks at once, those of the same features together."""
+
+        def kernel(group: Sequence[str], title: str = "") -> Kernel:
+            mine = [p for p in puts if p.tensor in group]
+            steps, read = self._slice([p.value.value for p in mine], updates=False)
+            recalls = [Recall(Ref(s.name, s.axes), "all") for s in read] + self._recalled(steps)
+            every = (*recalls, *self._ordered(steps, mine))
+            return Kernel(title, "chunks", self.loop.reverse, (), every, narrow=True)
+
+        groups = grouped([p.tensor for p in puts], lambda names: result_features(kernel(names)))
+        return [kernel(group, _numbered(f"{name}_reads", k, groups)) for k, group in enumerate(groups)]
+
+    def _recalled(self, steps: Iterable[TileStep]) -> list[Recall]:
+        return [Recall(Ref(s.name, s.axes), "in") for s in self._given(steps)]
 
     def _given(self, steps: Iterable[TileStep]) -> tuple[State, ...]:
         """The states of earlier loops that steps read."""
@@ -202,6 +207,24 @@ class Cutter:
         """The steps with what they store: updates of states last, as all reads come before them."""
         updates = [s for s in steps if isinstance(s, Update)]
         return (*(s for s in steps if not isinstance(s, Update | Put)), *puts, *updates)
+
+
+def multiplied(steps: Sequence[TileStep]) -> list[TileStep]:
+    """The steps, with sums of products of two values as matrix products: no tile holds the products."""
+    products = {s.out.value: s for s in steps if isinstance(s, Contract)}
+    result: list[TileStep] = []
+    for step in steps:
+        inner = products.get(step.left.value) if isinstance(step, Contract) and step.right is None else None
+        if inner is None or inner.right is None or step.semiring != inner.semiring:
+            result.append(step)
+            continue
+        assert isinstance(step, Contract)
+        names = dict(zip(inner.out.axes, step.left.axes, strict=True))
+        if {*inner.left.axes, *inner.right.axes} == set(inner.out.axes):
+            left, right = inner.left.relabel(names), inner.right.relabel(names)
+            step = Contract(step.out, left, right, step.why, step.semiring)
+        result.append(step)
+    return result
 
 
 def states_read(steps: Iterable[TileStep], states: Iterable[State]) -> tuple[State, ...]:
@@ -238,14 +261,12 @@ def cut_end(plan: Plan, name: str) -> Kernel | None:
         for output, ref in ends
     ]
     every = (*(s for s in steps if id(s) in needed), *puts)
-    return Kernel(f"{name}_end", "once", False, (), (), every, states_read(every, plan.states))
+    recalls = (Recall(Ref(s.name, s.axes), "in") for s in states_read(every, plan.states))
+    return Kernel(f"{name}_end", "once", False, (), (*recalls, *every), narrow=True)
 
 
-def _tensors(step: TileStep) -> list[str]:
-    """The tensors in memory that a step reads."""
-    if isinstance(step, Stream):
-        return [t for s in step.steps for t in _tensors(s)]
-    return [step.tensor] if isinstance(step, Fetch) else []
+def _numbered(name: str, number: int, groups: Sequence[object]) -> str:
+    return f"{name}{number + 1}" if len(groups) > 1 else name
 
 
 def _subscripts(axes: Sequence[str]) -> tuple[Subscript, ...]:

@@ -5,8 +5,8 @@ vocabulary (maps, contractions, the tiles of relations, scans, solves, streams).
 said here: where in memory a tile is read from and written to, which states are carried from chunk to chunk
 and which are read from memory, and what runs at once.
 
-    kernel     Kernel(name, order, carried, fetched, steps, ...)
-    step       a step of a plan | Fetch | Put | Weights | Anchored
+    kernel     Kernel(name, order, carried, steps, ...)
+    step       a step of a plan | Fetch | Put | Weights | Recall | Anchored | Inverse | Over | Summed
     subscript  Row | Lane | Place | Listed          one for each axis of a tensor in memory
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tensorc.ir import Expr, Extent
-from tensorc.plan import GateUse, Ref, State, Step, Why
+from tensorc.plan import Contract, GateUse, Ref, Solve, State, Step, Stream, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,15 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """A state from memory: as it was before the first row ("in") or before the chunk at hand ("all")."""
+
+    out: Ref
+    which: str
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Anchored:
     """The product of a decay of single features between tokens, of `left` [ROW, feature], `right` [COLUMN,
     feature] and `pairs` [ROW, COLUMN], summed over the feature (`out` is [ROW, COLUMN]) or over the columns
@@ -110,27 +119,54 @@ class Anchored:
         return [self.gate.gate, *(r for r in (self.left, self.right, self.pairs) if r is not None)]
 
 
-TileStep: TypeAlias = Step | Fetch | Put | Weights | Anchored
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """The inverse of the matrix of a triangular system, apart from its right sides."""
+
+    out: Ref
+    solve: Solve
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A loop over tiles of an axis of features; `sums` are the values that its `Summed` steps add up."""
+
+    label: str
+    sums: tuple[Ref, ...]
+    steps: tuple[TileStep, ...]
+    why: Why = field(default=Why(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """A step that sums over an axis, of which a loop has a tile: its result is added to what there is."""
+
+    step: Contract | Anchored | Stream
+    why: Why = field(default=Why(), compare=False)
+
+
+TileStep: TypeAlias = "Step | Fetch | Put | Weights | Recall | Anchored | Inverse | Over | Summed"
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """One launch. `order`: "serial" over the chunks with `carried` states in registers, "chunks" all at
-    once, with the states at their start `fetched` from memory, or "tokens", one row after the other.
+    once, "tokens", one row after the other, or "once": what has no rows.
 
     `given` are states that earlier loops left; `saves`: the state before each chunk goes to memory;
-    `finals`: the last one does. "once": what has no rows.
+    `finals`: the last one does. `narrow`: features that it sums over are taken tile by tile.
     """
 
     name: str
     order: str
     reverse: bool
     carried: tuple[State, ...]
-    fetched: tuple[State, ...]
     steps: tuple[TileStep, ...]
     given: tuple[State, ...] = ()
     saves: bool = False
     finals: bool = False
+    narrow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +199,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What computes something of a loop: one kernel, or, for long sequences of few heads, the other way:
-    states in the order of time, then everything else for all chunks at once."""
+    """What computes something of a loop: one kernel, or, for few heads or wide features, narrow ones: states
+    in the order of time, then everything else for all chunks at once, each result by a kernel of its own."""
 
-    serial: Kernel
-    split: tuple[Kernel, Kernel] | None = None
+    whole: Kernel
+    narrow: tuple[Kernel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

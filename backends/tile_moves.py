@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tensorc.backends.tile_io import needed
 from tensorc.backends.tile_kernel import (
     Cache,
     Fetch,
@@ -100,7 +101,9 @@ class Moves:
             case Update(state=state) if self.states[state.value].grows or state.value in self.tails:
                 return []
             case Stream(columns=columns, running=running, steps=steps):
-                inner = tuple(s for part in steps for s in self.lower(part))
+                inner = needed(
+                    [s for part in steps for s in self.lower(part)], {r.ref.value for r in running}
+                )
                 return [Stream(columns, running, inner, step.why)]  # type: ignore[arg-type]
             case Recur():
                 raise self._refusal("it is a recurrence over positions that no loop runs over")

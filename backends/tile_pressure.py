@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from math import prod
 
-from tensorc.backends.tile_axes import SCALAR, Axes, Axis, dot_labels
-from tensorc.backends.tile_cut import tile_inputs, tile_outputs
-from tensorc.backends.tile_kernel import Anchored, Fetch, Kernel, Put, TileStep
+from tensorc.backends.tile_axes import POINTS, Axes, Axis, dot_groups
+from tensorc.backends.tile_io import tile_inputs, tile_outputs
+from tensorc.backends.tile_kernel import Anchored, Fetch, Inverse, Kernel, Over, Put, Summed, TileStep
 from tensorc.plan import Contract, GateUse, Ref, ScanTile, Solve, Stream, Tile, Update
 
 Shape = tuple[Axis, ...]
@@ -37,7 +37,9 @@ class Lives:
         self.spans: dict[str, list[int]] = {}
         self.shapes: dict[str, list[Shape]] = {}
         self.within: list[list[Shape]] = []
-        for state in (*kernel.carried, *kernel.fetched, *kernel.given):
+        self.inverted: set[object] = set()
+        self.sums: set[str] = set()
+        for state in (*kernel.carried, *kernel.given):
             self._make(Ref(state.name, state.axes))
         self._block(kernel.steps)
         end = len(self.within)
@@ -45,7 +47,7 @@ class Lives:
             self.spans[name] = [0, end]
 
     def _shape(self, ref: Ref) -> Shape:
-        return tuple(a for a in self.axes.of(ref) if a.role != SCALAR)
+        return tuple(a for a in self.axes.of(ref) if a.role not in POINTS)
 
     def _make(self, ref: Ref, copies: int = 1, name: str = "") -> None:
         at = len(self.within)
@@ -54,8 +56,10 @@ class Lives:
 
     def _block(self, steps: Iterable[TileStep]) -> None:
         for step in steps:
-            if isinstance(step, Stream):
-                self._stream(step)
+            if isinstance(step, Summed):
+                step = step.step
+            if isinstance(step, Stream | Over):
+                self._loop(step)
                 continue
             for ref in tile_inputs(step):
                 if ref.value in self.spans:
@@ -77,30 +81,47 @@ class Lives:
         if not use.constant:
             self._make(use.gate, 2 if use.log else 3, f"{use.gate.value}:sums")
 
-    def _stream(self, step: Stream) -> None:
+    def _loop(self, step: Stream | Over) -> None:
+        """What is read in a loop lives until it ends, and so do running values."""
         first = len(self.within)
-        for running in step.running:
-            self._make(running.ref)
+        running = [r.ref for r in step.running] if isinstance(step, Stream) else list(step.sums)
+        for ref in running:
+            self._make(ref)
+        new = {r.value for r in running} - self.sums
+        self.sums |= new
         self._block(step.steps)
         last = len(self.within)
         for span in self.spans.values():
-            if span[0] <= first and span[1] > first:
+            if span[0] < first <= span[1]:
                 span[1] = last
-        for running in step.running:
-            self.spans[running.ref.value][1] = last
+        for ref in running:
+            self.spans[ref.value][1] = last
+        if isinstance(step, Over):
+            self._end(name for name, span in list(self.spans.items()) if span[0] >= first)
+        self.sums -= new
+
+    def _end(self, names: Iterable[str]) -> None:
+        """What a loop made ends with it; another loop may make it again."""
+        for name in set(names) - self.sums:
+            past = f"{name}:{len(self.within)}"
+            self.spans[past], self.shapes[past] = self.spans.pop(name), self.shapes[name]
+            if name in self.short:
+                self.short.add(past)
 
     def _passing(self, step: TileStep) -> list[Shape]:
         """The tiles that a step makes for itself."""
         scope = self.axes.scopes[id(step)]
         match step:
             case Contract(right=Ref()):
-                groups = dot_labels(step)
+                groups = dot_groups(step, scope)
                 assert groups is not None
-                stack, rows, inner, columns = groups
-                labels = [*stack, *rows, *inner, *columns]
+                _, rows, inner, columns = groups
                 if inner and not (rows and columns):
-                    return [tuple(scope[a] for a in labels if scope[a].role != SCALAR)]
-            case Solve(outs=outs, matrix=matrix):
+                    return [tuple(scope[a] for g in groups for a in g)]
+            case Solve(outs=outs) if step.matrix in self.inverted:
+                return [self._shape(outs[0])] * len(outs)
+            case Inverse(solve=Solve(outs=outs, matrix=matrix)) | Solve(outs=outs, matrix=matrix):
+                self.inverted.add(matrix)
                 square = next(self._shape(b)[:2] for row in matrix for b in row if b is not None)
                 return [square] * SOLVING * len(outs) ** 2
             case Anchored(gate=use):

@@ -13,8 +13,6 @@ from tensorc.backends.tile_kernel import Fetch, Kernel, Lane, Place, Put, TileSt
 from tensorc.errors import BackendError
 from tensorc.ir import Compare, Index, Iverson, Node, Read, rebuild
 from tensorc.plan import (
-    Accumulate,
-    Columns,
     Contract,
     Fold,
     Gather,
@@ -24,10 +22,8 @@ from tensorc.plan import (
     Plan,
     Ref,
     Step,
-    Stream,
     Tile,
 )
-from tensorc.plan_stream import Running
 
 Part = TypeVar("Part", bound=Node)
 
@@ -93,7 +89,7 @@ class Writer:
             self.found.tensors[again] = out.axes
             self.memory[out.value] = again
         number = len(self.found.kernels) + 1
-        kernel = Kernel(f"{self.name}_{number}", "once", False, (), (), (*steps, *puts))
+        kernel = Kernel(f"{self.name}_{number}", "once", False, (), (*steps, *puts), narrow=True)
         self.found.kernels.append(kernel)
 
     def _read_again(self, value: str) -> bool:
@@ -123,7 +119,9 @@ class Writer:
                 )
                 return [Fetch(step.out, tensor, places, why=step.why)]
             case Contract(left=left, right=right) if right is not None:
-                return self._product(step, left, right)
+                fetches = list(dict.fromkeys([self._fetch(left), self._fetch(right)]))
+                contract = Contract(step.out, fetches[0].out, fetches[-1].out, step.why, step.semiring)
+                return [*fetches, contract]
             case Contract(left=left):
                 fetch = self._fetch(left)
                 return [fetch, Contract(step.out, fetch.out, None, step.why, step.semiring)]
@@ -139,22 +137,6 @@ class Writer:
                     return [*every, Fold(step.out, step.op, step.over, domain, body, step.why)]
                 return [*every, Normalise(step.out, step.over, domain, body, step.why)]
         raise TypeError(step)
-
-    def _product(self, step: Contract, left: Ref, right: Ref) -> list[TileStep]:
-        """A contraction: one of the axes that it sums over goes block by block."""
-        fetches = list(dict.fromkeys([self._fetch(left), self._fetch(right)]))
-        a, b = fetches[0].out, fetches[-1].out
-        inner = [x for x in left.axes if x in right.axes and x not in step.out.axes]
-        if not inner:
-            return [*fetches, Contract(step.out, a, b, step.why, step.semiring)]
-        part = Ref(f"{step.out.value}:part", step.out.axes)
-        steps = (
-            *fetches,
-            Contract(part, a, b, step.why, step.semiring),
-            Accumulate(step.out, part, "sum", None, step.why),
-        )
-        columns = Columns(inner[0], None, None, self.plan.extent(inner[0]))
-        return [Stream((columns,), (Running(step.out, "sum"),), steps, step.why)]  # type: ignore[arg-type]
 
     def _reads(self, node: Part) -> tuple[list[Fetch], Part]:
         """The reads of an expression as fetches."""

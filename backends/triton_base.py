@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tensorc.backends.python_names import Names
-from tensorc.backends.tile_axes import COLUMNS, SCALAR, TOKENS, Axes, Axis, axes_of
+from tensorc.backends.tile_axes import COLUMNS, POINTS, TOKENS, Axis
 from tensorc.backends.tile_kernel import Kernel, TileStep
+from tensorc.backends.tile_loops import placed
 from tensorc.backends.triton_expr import ExprPrinter, spread
 from tensorc.errors import BackendError
 from tensorc.ir import Extent
@@ -37,15 +38,17 @@ class TileBase:
         names: Names,
         memory: Mapping[str, Sequence[Extent | None]],
     ) -> None:
-        self.plan, self.kernel, self.names = plan, kernel, names
+        self.plan, self.names = plan, names
         self.extents = dict(plan.extents)
-        self.axes: Axes = axes_of(kernel, self.extents, memory)
+        self.kernel, self.axes = placed(kernel, self.extents, memory)
         self.lines: list[str] = []
         self.depth = 1
         self.made: dict[str, Made] = {}
         self.scope: Mapping[str, Axis] = {}
         self.words: dict[int, str] = {}
         self.sums: dict[tuple[str, bool], tuple[str, ...]] = {}
+        self.places: dict[str, str] = {}
+        self.inverses: dict[tuple[tuple[Ref | None, ...], ...], str] = {}
         self.local = set(names.taken)
         self.variables: dict[str, str] = {}
         self.printer = ExprPrinter(self.tile, self.position, self.size_name)
@@ -139,7 +142,7 @@ class TileBase:
 
     def lanes(self, labels: Sequence[str]) -> list[str]:
         """The labels that tiles have an axis for."""
-        return [a for a in labels if self.scope[a].role != SCALAR]
+        return [a for a in labels if self.scope[a].role not in POINTS]
 
     def canonical(self, ref: Ref) -> list[str]:
         """The labels of a new tile: rows first, then columns, then features."""
@@ -184,7 +187,7 @@ class TileBase:
     def masked(self, ref: Ref, axes: Sequence[str], over: Sequence[str], given: bool = False) -> str:
         """A value that is 0 beyond the end of the labels `over`."""
         text = self.tile(ref, axes, given)
-        dirty = [a for a in over if a not in self.zeros(ref) and self.scope[a].role != SCALAR]
+        dirty = [a for a in over if a not in self.zeros(ref) and self.scope[a].role not in POINTS]
         if not dirty:
             return text
         return f"tl.where({self.inside(dirty, axes)}, {text}, 0.0)"
@@ -225,6 +228,6 @@ class TileBase:
         """The positions of a label, spread over axes."""
         if label == HERE:
             return "(position + it)"
-        if self.scope[label].role == SCALAR:
+        if self.scope[label].role in POINTS:
             return self.at(label)
         return spread(self.at(label), (label,), self.lanes(axes))

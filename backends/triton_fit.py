@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from tensorc.backends.tile_axes import COLUMNS, GRID, TOKENS, Axes, Axis
+from tensorc.backends.tile_axes import COLUMNS, GRID, TILES, TOKENS, Axes, Axis
 from tensorc.backends.tile_kernel import Kernel
 from tensorc.backends.tile_pressure import held, spelled
 from tensorc.ir import Extent, Program
@@ -20,8 +20,8 @@ FEATURES = (64, 256)  # at these sizes, in tiles of that many columns and featur
 
 def block(axis: Axis, size: str) -> str:
     """The positions that a tile has along an axis of features, as text of the generated function."""
-    whole = f"_block({size}, {16 if axis.matrix else 1})"
-    return f"min(tile, {whole})" if axis.role == GRID else whole
+    least = 16 if axis.matrix else 1
+    return f"_cut({size}, tile, {least})" if axis.role in (GRID, TILES) else f"_block({size}, {least})"
 
 
 def need(
@@ -46,7 +46,7 @@ def need(
             return FEATURES[0]
         known = dict.fromkeys(axis.extent.names, features) | dict(program.defaults)
         whole = 1 << max(0, axis.extent.value(known) - 1).bit_length()
-        return min(FEATURES[0], whole) if axis.role == GRID else whole
+        return min(FEATURES[0], whole) if axis.role in (GRID, TILES) else whole
 
     found = [
         spelled(held(kernel, axes, inputs, partial(length, features=features)), text) for features in FEATURES

@@ -23,6 +23,11 @@ def _block(size, least):
     return max(least, 1 << max(0, size - 1).bit_length())
 
 
+def _cut(size, tile, least):
+    """The power of two that a tile of at most `tile` positions takes for an axis."""
+    return min(max(tile, least), _block(size, least))
+
+
 def _tiles(size, block):
     """How many programs share an axis: one at least, which stores the states."""
     return max(1, -(-size // block))
@@ -50,32 +55,53 @@ def _registers(family, size):
     return ((4, 24 * 1024), (8, 56 * 1024)) if family < 9 else ((4, 46 * 1024), (8, 100 * 1024))
 
 
-def _fit(needs, sizes, most, family, chunk, columns, tile, warps):
-    """The rows of a chunk, the columns of a block, and for each kernel the features of a tile of the grid and
-    the warps, so that the bytes it `needs` at once fit registers. What is given stays. Chunks are halved
-    where the smallest tiles do not fit; where nothing fits it is the smallest, which spills.
+def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
+    """The rows of a chunk, the columns of a block, and for each kernel to launch the features of a tile and
+    the warps, so that the bytes it `needs` at once fit registers. What is given stays.
+
+    `ways`: for each value, the kernels that make it in one pass, and those that make it narrowly; `split`:
+    (which is tried first, whether there is no other choice). Chunks are halved where the smallest tiles do
+    not fit; where nothing fits it is the least that is too much, which spills.
     """
-    key = needs, sizes, most, family, chunk, columns, tile, warps
+    key = needs, sizes, most, family, chunk, columns, tile, warps, split
     if key in _FITS:
         return _FITS[key]
     rows = most if chunk is None else chunk
     room = _registers(family, sizes[0])
     if warps is not None:
         room = ((warps, max(most for _, most in room)),)
+    tiles = (64, 32, 16, 8, 4) if tile is None else (tile,)
     while True:
         block = min(64, rows) if columns is None else columns
-        tiles = (64, 32, 16) if tile is None else (tile,)
+        found, good = {}, True
         tried = [(t, needs(rows, block, t, *sizes)) for t in tiles]
-        fits = {}
-        for name in tried[0][1]:
-            every = ((t, w) for t, need in tried for w, most in room if need[name] <= most)
-            fits[name] = next(every, None)
-        if all(fits.values()) or chunk is not None or rows <= 16:
+        for one in ways:
+            order = one if not one[1] else one[::-1] if split[0] else one
+            over = []
+            for names in order[:1] if split[1] or not one[1] else order:
+                fits = {name: _choice(name, tried, room) for name in names}
+                over.append((max(bad for _, bad in fits.values()), len(over), fits))
+                if over[-1][0] == 0:
+                    break
+            excess, _, fits = min(over)
+            good &= excess == 0
+            found |= {name: fit for name, (fit, _) in fits.items()}
+        if good or chunk is not None or rows <= 16:
             break
         rows //= 2
-    smallest = tiles[-1], room[-1][0]
-    _FITS[key] = rows, block, {name: fit or smallest for name, fit in fits.items()}
+    _FITS[key] = rows, block, found
     return _FITS[key]
+
+
+def _choice(name, tried, room):
+    """The tile and the warps for a kernel, and how many bytes too many it needs with them."""
+    for tile, needs in tried:
+        for warps, most in room:
+            if needs[name] <= most:
+                return (tile, warps), 0
+    tile, needs = min(tried, key=lambda one: one[1][name])
+    warps, most = room[-1]
+    return (tile, warps), needs[name] - most
 
 
 _FITS = {}
@@ -87,11 +113,14 @@ def _align(x):
     return 16 if inner and all(s % 16 == 0 for s in (x.stride(0), *inner)) else 1
 
 
-def _split(count, chunks, device):
-    """Whether states are computed first, then all chunks at once: where heads alone leave the device idle."""
-    if device.type != "cuda" or chunks < 4:
-        return False
-    return count < 2 * torch.cuda.get_device_properties(device).multi_processor_count
+def _split(split, count, rows, device):
+    """Whether states are to be computed first, then all chunks at once: where heads alone leave the device
+    idle; and whether that was asked for."""
+    if split is not None:
+        return bool(split), True
+    if device.type != "cuda" or rows < 256:
+        return False, False
+    return count < 2 * torch.cuda.get_device_properties(device).multi_processor_count, False
 
 
 def _begin(state, shape, flat, compute, device):

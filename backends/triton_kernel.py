@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tensorc.backends.python_names import Names
-from tensorc.backends.tile_axes import GRID, LANE, SCALAR, Axis
-from tensorc.backends.tile_kernel import Kernel
+from tensorc.backends.tile_axes import GRID, LANE, POINTS, SCALAR, TILES, Axis
+from tensorc.backends.tile_kernel import Kernel, Recall
 from tensorc.backends.triton_expr import spread
 from tensorc.backends.triton_streams import StreamPrinter
 from tensorc.ir import Extent
@@ -95,8 +95,6 @@ class KernelWriter(StreamPrinter):
             self.line("row = tl.cast(it, tl.int64)")
         elif self.kernel.order != "once":
             self._rows_at_hand()
-        for state in self.kernel.fetched:
-            self._load_state(state, "all")
         if self.kernel.saves:
             for state in self.kernel.carried:
                 self._store_state(state, "all")
@@ -137,12 +135,17 @@ class KernelWriter(StreamPrinter):
         for k, label in enumerate(state.axes):
             text = (
                 self.at(label)
-                if self.scope[label].role == SCALAR
+                if self.scope[label].role in POINTS
                 else spread(self.at(label), (label,), labels)
             )
             after = self._after(state.axes[k + 1 :])
             parts.append(text if after == "1" else f"{text} * {_atom(after)}")
         return " + ".join(parts), self.inside(labels, labels)
+
+    def _recall(self, step: Recall) -> None:
+        state = next(s for s in self.plan.states if s.name == step.out.value)
+        self._load_state(state, step.which)
+        self.enter(step)
 
     def _load_state(self, state: State, which: str) -> None:
         pointer, mask = self._state_address(state, which)
@@ -182,7 +185,7 @@ class KernelWriter(StreamPrinter):
         self.runtime = runtime
         constants = [sizes[s] for s in found.sizes]
         found.blocks = [
-            a for a in self.axes.all if a.role in (LANE, GRID) and used(f"{self.words[id(a)]}_block")
+            a for a in self.axes.all if a.role in (LANE, GRID, TILES) and used(f"{self.words[id(a)]}_block")
         ]
         constants += [f"{self.words[id(a)]}_block" for a in found.blocks]
         self.aligned = [name for name, rank in found.tensors.values() if rank > 1]
@@ -233,7 +236,7 @@ class KernelWriter(StreamPrinter):
                 lines += [f"    {word}_tile = pid % {tiles}", f"    pid = pid // {tiles}"]
                 tail += [f"    {word}_at = {word}_tile * {block} + tl.arange(0, {block})"]
                 tail += [f"    {word}_in = {word}_at < {size}"]
-            else:
+            elif axis.role == LANE:
                 tail += [f"    {word}_at = tl.arange(0, {block})", f"    {word}_in = {word}_at < {size}"]
         if self.kernel.order == "chunks":
             lines += ["    start = (pid % chunks) * CHUNK", "    pid = pid // chunks"]

@@ -10,7 +10,7 @@ from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.tile_anchor import is_cube
 from tensorc.backends.tile_axes import GRID, SCALAR, flat
 from tensorc.backends.tile_cut import cut, cut_end
-from tensorc.backends.tile_kernel import Cache, Cut, Kept, Kernel, Launch, Put
+from tensorc.backends.tile_kernel import Cache, Cut, Kept, Kernel, Launch, Over, Put
 from tensorc.backends.tile_whole import whole
 from tensorc.backends.torch_library import FUNCTIONAL
 from tensorc.backends.torch_sequence import TorchHead
@@ -43,6 +43,7 @@ class LaunchWriter(TorchHead):
         self.tensors |= {t: [extents.get(a) for a in axes] for t, axes in labels.items()}
         self.made: set[str] = set()
         self.needs: dict[str, str] = {}
+        self.ways: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.shared = False  # whether programs of one launch store the same state
 
     @property
@@ -91,7 +92,8 @@ class LaunchWriter(TorchHead):
             for step in kernel.steps:
                 if isinstance(step, Put):
                     self._memory(step)
-            self._call(kernel, 1)
+            self.ways.append(((kernel.name,), ()))
+            self._call(self._writer(kernel), 1)
         self.lines[fit:fit] = self._fit()
         self._finish()
         self._drop(at)
@@ -113,16 +115,21 @@ class LaunchWriter(TorchHead):
         lines, sizes = needs_function(self.needs, sizes)
         self.kernels += ["", "", *lines]
         arguments = tuple_text(["dtype.itemsize", *sizes])
+        ways = ", ".join(f"({tuple_text([*map(_quoted, a)])}, {tuple_text([*map(_quoted, b)])})"
+                         for a, b in self.ways)  # fmt: skip
+        rows = self.printer.size(self.plan.time) if self.plan.time is not None else "0"
+        self.kernels += ["", "", f"_WAYS = ({ways},)"]
         options = f"{self._chunk()}, _family(device), chunk, columns, tile, warps"
         shared = ["    tile = 1 << 30 if in_place else tile  # no two programs share a state"]
         return [
             *(shared if self.shared else []),
-            f"    chunk, columns, fits = _fit(_needs, {arguments}, {options})",
+            f"    split = _split(split, count, {rows}, device)",
+            f"    chunk, columns, fits = _fit(_needs, _WAYS, {arguments}, {options}, split)",
         ]
 
     def _chunk(self) -> int:
         """The chunk by default: 16 where kernels make cubes of tokens, tokens and features, else 64."""
-        kernels = (launch.serial for found in self.cuts for launch in found.launches)
+        kernels = (launch.whole for found in self.cuts for launch in found.launches)
         cubes = any(is_cube(s) for kernel in kernels for s in flat(kernel.steps))
         return 16 if cubes or self.plan.form == "recurrent" else 64
 
@@ -246,28 +253,31 @@ class LaunchWriter(TorchHead):
 
     def _launch(self, launch: Launch, found: Cut) -> None:
         caches = {c.tensor: c for c in found.caches}
-        for step in launch.serial.steps:
+        for step in launch.whole.steps:
             if isinstance(step, Put):
                 self._memory(step)
-        for tensor in self._reads(launch.serial):
+        for tensor in self._reads(launch.whole):
             if tensor in caches and tensor not in self.made:
                 self.made.add(tensor)
                 self._cache(caches[tensor])
-        if launch.split is None:
-            self._call(launch.serial, 1)
+        narrow = [(k, self._writer(k)) for k in launch.narrow]
+        if len(narrow) == 1 and not any(isinstance(s, Over) for s in narrow[0][1].kernel.steps):
+            narrow = []  # it would be the same
+        self.ways.append(((launch.whole.name,), tuple(k.name for k, _ in narrow)))
+        if not narrow:
+            self._call(self._writer(launch.whole), 1)
             return
-        self.line("if split if split is not None else _split(count, chunks, device):")
-        carried = launch.split[0].carried
-        for state in carried:
+        self.line(f'if "{launch.whole.name}" in fits:')
+        self._call(self._writer(launch.whole), 2)
+        self.line("else:")
+        before = dict.fromkeys(s for kernel in launch.narrow for s in kernel.carried)
+        for state in before:
+            name = self.names.value(state.name)
             parts = [self.printer.size(self.printer.extents[a]) for a in state.axes]
             shape = tuple_text(["count", "chunks", *parts])
-            self.line(
-                f"{self.names.value(state.name)}_all = torch.empty({shape}, dtype=compute, device=device)", 2
-            )
-        for kernel in launch.split:
-            self._call(kernel, 2)
-        self.line("else:")
-        self._call(launch.serial, 2)
+            self.line(f"{name}_all = torch.empty({shape}, dtype=compute, device=device)", 2)
+        for _, writer in narrow:
+            self._call(writer, 2)
 
     def _reads(self, kernel: Kernel) -> list[str]:
         return [getattr(s, "tensor", "") for s in flat(kernel.steps)]
@@ -297,9 +307,12 @@ class LaunchWriter(TorchHead):
 
     # -- one launch --------------------------------------------------------------------------------------
 
-    def _call(self, kernel: Kernel, depth: int) -> None:
+    def _writer(self, kernel: Kernel) -> KernelWriter:
         cached = frozenset(c.tensor for found in self.cuts for c in found.caches)
-        writer = KernelWriter(self.plan, kernel, self.names, self.tensors, cached, self.lengths)
+        return KernelWriter(self.plan, kernel, self.names, self.tensors, cached, self.lengths)
+
+    def _call(self, writer: KernelWriter, depth: int) -> None:
+        kernel = writer.kernel
         self.kernels += ["", "", *writer.write()]
         found = writer.arguments
         finals = [s for s in kernel.carried if kernel.finals]
@@ -397,3 +410,7 @@ class LaunchWriter(TorchHead):
         from tensorc.backends.python_stream import StreamPrinter
 
         return StreamPrinter.integer(self.printer, expr)  # type: ignore[arg-type]
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

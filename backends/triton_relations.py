@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorc.backends.tile_axes import SCALAR
-from tensorc.backends.tile_kernel import Anchored
+from tensorc.backends.tile_axes import POINTS
+from tensorc.backends.tile_kernel import Anchored, Inverse
 from tensorc.backends.triton_expr import spread
 from tensorc.backends.triton_steps import StepPrinter
 from tensorc.plan import COLUMN, ROW, Delay, GateUse, Ref, ScanTile, Solve, Tail, Tile
@@ -229,33 +229,45 @@ class RelationPrinter(StepPrinter):
 
     def _solve(self, step: Solve) -> None:
         """Unknowns by the inverse of a unit triangular matrix: by substitution in blocks of 16, merged."""
-        if any(self.scope[a].role != SCALAR for a in step.batch):
+        if any(self.scope[a].role not in POINTS for a in step.batch):
             raise self.refuse("its triangular systems differ along an axis of features")
-        count = len(step.outs)
-        if count > 2:
-            raise self.refuse(
-                f"its triangular system has {count} unknowns a token; there are kernels for two"
-            )
         rest = self.lanes([a for a in step.rights[0].axes if a != ROW and a not in step.batch])
         width = " * ".join(self.length(self.scope[a]) for a in rest) or "1"
-        blocks = [["" if b is None else self._triangle(b) for b in row] for row in step.matrix]
+        inverse = self.inverses.get(step.matrix) or self._inverted(step)
         rights = [self._right(r, rest, width) for r in step.rights]
         names = [
             self.make(out, [ROW, *rest], [], all(self.made[r.value].finite for r in step.rights))
             for out in step.outs
         ]
         shape = self.shape([ROW, *rest])
-        if count == 1:
-            self.line(f"{names[0]} = _solved(_inverse({blocks[0][0]}, CHUNK), {rights[0]}, {width})")
+        if len(names) == 1:
+            self.line(f"{names[0]} = _solved({inverse}, {rights[0]}, {width})")
         else:
-            flat = [b or "tl.zeros((CHUNK, CHUNK), tl.float32)" for row in blocks for b in row]
-            pair = self.free(f"{names[0]}_pair")
-            self.line(f"{pair} = _inverse(_joint_matrix({', '.join(flat)}, CHUNK), 2 * CHUNK)")
             joint = f"_joint_right({', '.join(rights)}, CHUNK, {width})"
-            self.line(f"{', '.join(names)} = _apart(_solved({pair}, {joint}, {width}), CHUNK, {width})")
+            self.line(f"{', '.join(names)} = _apart(_solved({inverse}, {joint}, {width}), CHUNK, {width})")
         for name in names:
             if len(rest) != 1:
                 self.line(f"{name} = tl.reshape({name}, {shape})")
+
+    def _inverse(self, step: Inverse) -> None:
+        """The inverse alone, before a loop over the right sides."""
+        name = self.variable(step.out.value)
+        self.line(f"{name} = {self._inverted(step.solve)}")
+        self.inverses[step.solve.matrix] = name
+
+    def _inverted(self, step: Solve) -> str:
+        """The inverse of the matrix of a system."""
+        blocks = [["" if b is None else self._triangle(b) for b in row] for row in step.matrix]
+        if len(blocks) > 2:
+            raise self.refuse(
+                f"its triangular system has {len(blocks)} unknowns a token; there are kernels for two"
+            )
+        if len(blocks) == 1:
+            return f"_inverse({blocks[0][0]}, CHUNK)"
+        flat = [b or "tl.zeros((CHUNK, CHUNK), tl.float32)" for row in blocks for b in row]
+        pair = self.free(f"{self.variable(step.outs[0].value)}_pair")
+        self.line(f"{pair} = _inverse(_joint_matrix({', '.join(flat)}, CHUNK), 2 * CHUNK)")
+        return pair
 
     def _triangle(self, block: Ref) -> str:
         labels = [ROW, COLUMN]

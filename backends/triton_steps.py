@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from tensorc.backends.tile_axes import COLUMNS, SCALAR, dot_labels
-from tensorc.backends.tile_kernel import Fetch, Lane, Listed, Place, Put, Row, Subscript, TileStep, Weights
+from tensorc.backends.tile_axes import COLUMNS, EACH, POINTS, dot_labels, flat
+from tensorc.backends.tile_io import tile_outputs
+from tensorc.backends.tile_kernel import (
+    Fetch,
+    Lane,
+    Listed,
+    Over,
+    Place,
+    Put,
+    Row,
+    Subscript,
+    Summed,
+    TileStep,
+    Weights,
+)
 from tensorc.backends.triton_base import TileBase
 from tensorc.backends.triton_expr import finite, spread, zero_where
 from tensorc.ir import Cond, Expr, Index, Read, walk
-from tensorc.plan import ROW, Contract, Fold, Map, Normalise, Ref, Update
+from tensorc.plan import ROW, Contract, Fold, Map, Normalise, Ref, Stream, Update
 from tensorc.semiring import SUM_PRODUCT
 
 FOLDS = {"sum": "tl.sum", "max": "tl.max", "min": "tl.min", "prod": "_prod", "logsumexp": "_logsumexp"}
@@ -66,7 +79,7 @@ class StepPrinter(TileBase):
                     early = it if lag != 0 else ""
                 case Lane(label=label):
                     pointer.append(f"{self._lane(tensor, label, labels)} * {stride}")
-                    if self.scope[label].role != SCALAR:
+                    if self.scope[label].role not in POINTS:
                         masks.append(spread(self.mask(label), (label,), labels))
                 case Place(expr=expr, extent=extent):
                     text = self.printer.given(expr, labels)
@@ -98,7 +111,7 @@ class StepPrinter(TileBase):
 
     def _row_masks(self, lag: int | str, labels: Sequence[str]) -> list[str]:
         masks = [spread("row_in", (ROW,), labels)] if ROW in labels else []
-        if isinstance(lag, str) and self.scope[lag].role != SCALAR:
+        if isinstance(lag, str) and self.scope[lag].role not in POINTS:
             masks.append(spread(self.mask(lag), (lag,), labels))
         return masks
 
@@ -140,12 +153,13 @@ class StepPrinter(TileBase):
     def listed(self, subscript: Listed) -> str:
         """The places of one element of each product."""
         table = self.table(subscript.label, subscript.power, f"place{subscript.element}")
-        name = self.variables.get(f"{table}:{subscript.label}")
-        if name is None:
-            name = self.variables[f"{table}:{subscript.label}"] = self.free(f"{table}_at")
+        key = f"{table}:{self.at(subscript.label)}"
+        if key not in self.places:
+            name = self.variables.get(key) or self.free(f"{table}_at")
+            self.places[key] = self.variables[key] = name
             label = subscript.label
             self.line(f"{name} = tl.load({table} + {self.at(label)}, mask={self.mask(label)}, other=0)")
-        return name
+        return self.places[key]
 
     def _put(self, step: Put) -> None:
         labels = self.canonical(Ref("", tuple(self._labels_of(step))))
@@ -203,8 +217,7 @@ class StepPrinter(TileBase):
         groups = dot_labels(Contract(step.out, left, right))
         assert groups is not None
         stack, rows, inner, columns = (self.lanes(g) for g in groups)
-        scalar = [a for a in groups[2] if a not in inner]
-        if scalar:
+        if any(self.scope[a].role != EACH for a in groups[2] if a not in inner):
             raise self.refuse("a sum runs over an axis of which a program has one position")
         if inner and rows and columns:
             self._dot(step.out, left, right, stack, rows, inner, columns)
@@ -313,6 +326,62 @@ class StepPrinter(TileBase):
         self.line(f"{name} = {self._where(step.domain, step.body, full, over, STARTS['max'])}")
         self.line(f"{name} = _softmax({name}, {len(rest)})")
 
+    # -- loops -------------------------------------------------------------------------------------------
+
+    def _over(self, step: Over) -> None:
+        """A loop over tiles of an axis."""
+        axis = self.scope[step.label]
+        word, depth = self.words[id(axis)], self.depth
+        assert axis.extent is not None
+        at = len(self.lines)
+        kept, places = dict(self.sums), dict(self.places)
+        if axis.role == EACH:
+            self.line(f"for {word}_at in range(0, {self.size(axis.extent)}):")
+            self.depth += 1
+        else:
+            self.line(f"for {word}_start in range(0, {self.size(axis.extent)}, {word}_block):")
+            self.depth += 1
+            self.line(f"{word}_at = {word}_start + tl.arange(0, {word}_block)")
+            self.line(f"{word}_in = {word}_at < {self.size(axis.extent)}")
+        self.block(step.steps)
+        self.depth, self.sums, self.places = depth, kept, places
+        starts = []
+        for summed in _sums_of(step):
+            if isinstance(summed.step, Stream):
+                self.scope = self.axes.scopes[id(summed.step)]
+                starts += [
+                    self.filled(r.ref, STARTS[r.op], self.made[r.ref.value].name) for r in summed.step.running
+                ]
+                continue
+            self.scope = self.axes.scopes[id(summed)]
+            out = summed.step.out
+            starts.append(self.filled(out, STARTS["sum"], self.total(out)))
+            self.made[out.value] = replace(self.made[out.value], name=self.total(out))
+        self.lines[at:at] = ["    " * depth + start for start in starts]
+
+    def filled(self, ref: Ref, start: str, name: str) -> str:
+        """The statement that begins a value with a number, in the scope of the step that makes it."""
+        labels = self.labels(ref)
+        value = (
+            f"tl.full({self.shape(labels)}, {start}, tl.float32)"
+            if labels
+            else f"tl.cast({start}, tl.float32)"
+        )
+        return f"{name} = {value}"
+
+    def total(self, ref: Ref) -> str:
+        """The variable of a sum that a loop adds up."""
+        return self.variable(f"{ref.value}:total")
+
+    def _summed(self, step: Summed) -> None:
+        if isinstance(step.step, Stream):
+            self.scope = self.axes.scopes[id(step.step)]
+            self.streamed(step.step)
+            return
+        self.block([step.step])
+        out = step.step.out
+        self.line(f"{self.total(out)} += {self.made[out.value].name}")
+
     # -- states ------------------------------------------------------------------------------------------
 
     def _update(self, step: Update) -> None:
@@ -326,6 +395,10 @@ class StepPrinter(TileBase):
             return
         through = f"{self.tile(step.through, labels)} * " if step.through is not None else ""
         self.line(f"{made.name} = {through}{made.name} + {addend}")
+
+    def streamed(self, step: Stream) -> None:
+        """The loops of a stream, whose running values are there."""
+        raise NotImplementedError
 
     # -- what the writer of a kernel says ------------------------------------------------------------------
 
@@ -355,6 +428,13 @@ class StepPrinter(TileBase):
     def depth_of(self, state: str) -> str:
         """How many rows a state of rows has."""
         return self.size(self.extents[self.state_axes(state)[0]])
+
+
+def _sums_of(loop: Over) -> list[Summed]:
+    """The steps that add up what a loop begins, in it or in loops within."""
+    own = {r.value for r in loop.sums}
+    found = [s for s in flat(loop.steps) if isinstance(s, Summed)]
+    return [s for s in found if any(r.value in own for r in tile_outputs(s))]
 
 
 def _times(text: str, factor: str) -> str:

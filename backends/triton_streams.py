@@ -15,18 +15,19 @@ class StreamPrinter(RelationPrinter):
     """Prints `Stream` and the steps that stand in one."""
 
     def _stream(self, step: Stream) -> None:
-        scope = self.scope
         for running in step.running:
-            labels = self.canonical(running.ref)
-            name = self.make(running.ref, labels, (), False)
-            start = STARTS[running.op]
-            shape = self.shape(labels)
-            self.line(
-                f"{name} = tl.full({shape}, {start}, tl.float32)"
-                if labels
-                else f"{name} = tl.cast({start}, tl.float32)"
-            )
-        depth = self.depth
+            name = self.make(running.ref, self.canonical(running.ref), (), False)
+            self.line(self.filled(running.ref, STARTS[running.op], name))
+        self._columns_of(step)
+
+    def streamed(self, step: Stream) -> None:
+        for running in step.running:
+            self.make(running.ref, self.canonical(running.ref), (), False)
+        self._columns_of(step)
+
+    def _columns_of(self, step: Stream) -> None:
+        """The loops over blocks of columns."""
+        scope, depth = self.scope, self.depth
         for columns in step.columns:
             self._head(columns)
         kept = dict(self.sums)

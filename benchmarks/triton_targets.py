@@ -23,8 +23,9 @@ from tensorc.triton_targets import DTYPES, SHARED, usages
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 TARGETS = ("sm_80", "sm_90", "gfx942")
-SIZES = {"n": 4096, "m": 512, "g": 2, "r": 4, "h": 4}
+SIZES = {"n": 4096, "g": 2, "r": 4, "h": 4}
 WIDTHS = {"sliding_window": 128, "alibi_window": 128, "window_linear": 128}  # others are short convolutions
+SLOTS = {"gated_slot_attention": 64}  # elsewhere m is the length of a memory
 
 
 def names() -> list[str]:
@@ -38,7 +39,7 @@ def operator(name: str, d: int) -> tuple[Any, dict[str, int]]:
     stem = name.removesuffix("_grad")
     path = ROOT / "examples" / f"{stem}.tc"
     program = tensorc.grad(path) if name.endswith("_grad") else tensorc.compile(path).program
-    sizes = SIZES | {"d": d, "e": d, "w": WIDTHS.get(stem, 4)}
+    sizes = SIZES | {"d": d, "e": d, "w": WIDTHS.get(stem, 4), "m": SLOTS.get(stem, 512)}
     sizes = {size: value for size, value in sizes.items() if size in program.sizes()}
     defaults = {size: value for size, value in sizes.items() if size in dict(program.defaults)}
     return tensorc.compile(program, backend="triton", sizes=defaults or None), sizes

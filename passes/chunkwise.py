@@ -164,7 +164,7 @@ class Chunkwise(ChunkWindows, PairPolynomials):
 
     def stage(self, node: Stage, memory: Memory) -> Ref:
         items = [self.ref(r) for r in node.items]
-        pairs = self.pairs(node)
+        pairs = self.pair_terms(node)
         out = self._labels(node.out.axes)
         names = dict(zip(memory.axes, node.state.axes, strict=True))
         gates = self.gates(memory, node.reading.inclusive)
@@ -178,9 +178,9 @@ class Chunkwise(ChunkWindows, PairPolynomials):
             else:
                 tile = self.emitter.tile(block.tile, node.reading.strict, relabelled, why, memory.within)
                 assert tile is not None
-                if self._carried(items, [*pairs, tile], relabelled, out, node):
+                terms = [[*factors, tile] for factors in pairs]
+                if self._carried(items, terms, relabelled, out, node):
                     return self._scan(node, memory, items, gates, names, out)
-                terms = [[*pairs, tile]]
             for factors in terms:
                 kept = [a for a in out if a in _all(factors)]
                 parts.append(_read(self.emitter.product(factors, kept, why)))
@@ -210,18 +210,18 @@ class Chunkwise(ChunkWindows, PairPolynomials):
         items = [self.ref(r) for r in node.items]
         gates = self.gates(memory, node.reading.inclusive)
         out = self._labels(node.out.axes)
-        return bool(items) and self._carried(items, self.pairs(node), gates, out, node)
+        return bool(items) and self._carried(items, self.pair_terms(node), gates, out, node)
 
     def _carried(
-        self, items: list[Ref], pairs: list[Ref], gates: list[GateUse], out: list[str], node: Stage
+        self, items: list[Ref], pairs: list[list[Ref]], gates: list[GateUse], out: list[str], node: Stage
     ) -> bool:
-        """Whether a scan of every token's state is cheaper than `pairs` of tokens."""
+        """Whether a scan of every token's state is cheaper than `pairs` of tokens: the factors of terms."""
         if self.graph.memories[node.state.value].within is not None:
             return False  # a window has no state to scan
         if not items:
             return True
         features = {a for g in gates for a in g.gate.axes if a != ROW}
-        within = self._multiply_adds(pairs, out) * (2 if features else 1)
+        within = sum(self._multiply_adds(term, out) for term in pairs) * (2 if features else 1)
         state = Ref(node.state.value, node.state.axes)
         earlier = self._multiply_adds([state, *items], out)
         each = Ref("", (ROW, *node.state.axes))
@@ -268,11 +268,13 @@ class Chunkwise(ChunkWindows, PairPolynomials):
     def update(self, memory: Memory) -> list[Step]:
         gates = self.gates(memory)
         why = rule(memory.why, "state at the end of the chunk")
-        writes = [self.ref(r, COLUMN) for r in memory.writes]
         right = self.emitter.tile("right", False, gates, why)
-        if right is not None:
-            writes.append(right.relabel({ROW: COLUMN}))
-        addend = self.emitter.product(writes, [a for a in memory.axes if a in _all(writes)], why)
+        late = [] if right is None else [right.relabel({ROW: COLUMN})]
+        parts = []
+        for factors in self.write_terms(memory):
+            kept = [a for a in memory.axes if a in _all([*factors, *late])]
+            parts.append(_read(self.emitter.product([*factors, *late], kept, why)))
+        addend = self.emitter.pointwise(_total(parts), None, why)
         through = self.emitter.tile("through", False, gates, why)
         return [Update(Ref(memory.name, memory.axes), through, addend, why=why)]
 

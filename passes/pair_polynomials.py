@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tensorc.ir import Add, Const, Expr, Index, Mul, Neg, Read, Where, free_indices
-from tensorc.passes.pair_factors import PairFactors
 from tensorc.passes.relation import TOKEN, Block
 from tensorc.passes.stage_graph import Memory, Stage, Value
 from tensorc.passes.terms import ONE, times
+from tensorc.passes.written_sums import WrittenSums
 from tensorc.plan import COLUMN, ROW, GateUse, Ref, Why
 
 SPLIT = (Block(False, "fine"), Block(True, "left"))
@@ -33,7 +33,7 @@ class _Monomial:
     rest: list[Ref]
 
 
-class PairPolynomials(PairFactors):
+class PairPolynomials(WrittenSums):
     """Realises sums of stages by one polynomial of their scores, where they are that."""
 
     @abstractmethod

@@ -3,7 +3,8 @@
 `python -m tensorc.triton_compile` reads one JSON request a line and answers each with one line: Triton's
 interpreter and its compiler cannot share a process, and a compiler that aborts takes only this one along.
 
-    {"path": ..., "function": name, "inputs": [[shape, dtype], ...], "keywords": {...}, "target": "sm_90"}
+    {"path": ..., "function": name, "inputs": [[shape, dtype], ...], "keywords": {...}, "target": "sm_90",
+     "narrow": false}
         ->  launches
     {"launch": one of those, "target": "sm_90"}  ->  {"registers": ..., "spilled": ..., "shared": ...}
 """
@@ -92,9 +93,10 @@ def record(
     inputs: Sequence[tuple[Sequence[int], str]],
     keywords: Mapping[str, Any],
     target: str,
+    narrow: bool,
 ) -> list[dict[str, Any]]:
-    """The launches of a generated function on a target for inputs of these shapes and dtypes: nothing is
-    computed."""
+    """The launches of a generated function on a target for inputs of these shapes and dtypes, where few heads
+    make it prefer narrow kernels or not: nothing is computed."""
     module = load(path)
     launches: list[dict[str, Any]] = []
     namespace = dict(vars(module))
@@ -102,6 +104,7 @@ def record(
         if isinstance(value, triton.JITFunction) and not name.startswith("_"):
             namespace[name] = Recorder(value, path, launches)
     namespace["_family"] = lambda device: int(target[3:]) // 10 if target.startswith("sm_") else "hip"
+    namespace["_split"] = lambda *_: (narrow, False)
     code = vars(module)[function]
     called = type(code)(code.__code__, namespace, function, code.__defaults__, code.__closure__)
     called.__kwdefaults__ = code.__kwdefaults__

@@ -152,8 +152,8 @@ def usages(
 def _launches(
     operator: Operator, sizes: Mapping[str, int], dtype: str, target: str, path: Path, ask: Any
 ) -> list[Any]:
-    """The launches of an operator, each kernel once: states and reads of heads in turn and of all chunks at
-    once are other kernels."""
+    """The launches of an operator, each kernel once: those for many heads and those for few, which take
+    narrow kernels where they can."""
     full = operator.forms.example_sizes(sizes)
     form = operator.choose(full)
     path.write_text(operator.forms.source(form, full), encoding="utf-8")
@@ -168,8 +168,8 @@ def _launches(
         "keywords": keywords,
     }
     found: dict[str, Any] = {}
-    for split in (False, True):
-        answer = ask(request | {"keywords": keywords | {"split": split}})
+    for narrow in (False, True):
+        answer = ask(request | {"narrow": narrow})
         if isinstance(answer, dict):
             raise BackendError(f"{operator.program.name} cannot be launched: {answer['error']}")
         found |= {launch["kernel"]: launch for launch in answer if launch["kernel"] not in found}

@@ -30,6 +30,7 @@ def check_forms(
     time: str | None = None,
     seed: int = 0,
     sizes: dict[str, int] | None = None,
+    features: dict[str, int] | None = None,
     backend: str = "numpy",
     dtype: str = "float64",
     forms: Sequence[str] = (*FORMS, "auto"),
@@ -37,7 +38,7 @@ def check_forms(
     positive: bool = False,
 ) -> dict[str, str]:
     """Compare every form with the definition at these lengths of the time axis; `options` are those of the
-    launches, for a backend that has them. `positive` keeps inputs, and sums that are divided by, from 0.
+    launches, for a backend that has them, `features` the sizes of the inputs' features. `positive` keeps inputs, and sums that are divided by, from 0.
 
     Returns why a form does not exist, by form. Fails with the sizes and the element that differs.
     """
@@ -54,10 +55,12 @@ def check_forms(
             operators[form].forms.options = options  # type: ignore[attr-defined]
     stream = operators["auto"].time
     for turn, length in enumerate(lengths):
-        sizes_here = {n: SMALL.get(n, 3) for n in program.sizes()} | dict(program.defaults) | given
+        small = SMALL | (features or {})
+        scale = 0.5 if features else 1.0  # many features add up
+        sizes_here = {n: small.get(n, 3) for n in program.sizes()} | dict(program.defaults) | given
         for name in stream.names if stream else ("n",) if "n" in sizes_here else ():
             sizes_here[name] = length
-        case = Case(program, sizes_here, given, turn % 2 == 1, seed + turn, dtype, positive)
+        case = Case(program, sizes_here, given, turn % 2 == 1, seed + turn, dtype, positive, scale)
         for form in forms:
             if form in operators:
                 case.whole(operators[form])
@@ -92,6 +95,7 @@ class Case:
         seed: int,
         dtype: str = "float64",
         positive: bool = False,
+        scale: float = 1.0,
     ) -> None:
         rng = np.random.default_rng(seed)
         parts = roles(program)
@@ -104,6 +108,7 @@ class Case:
             if role == "gate" and any("n" in a.names for a in decl.axes):
                 role = "gate of a token"
             array = _draw(role, axis - len(decl.axes), shape, rng)
+            array = array * scale if role == "value" else array
             array = np.abs(array) if positive and role != "log" else array
             array = array.astype(dtype) if array.dtype.kind == "f" else array
             self.inputs.append(np.asarray(array.T.copy().T) if k % 2 else array)  # not contiguous

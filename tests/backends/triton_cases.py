@@ -2,7 +2,7 @@
 
 Interpreter and compiler cannot share a process, so the tests call this one. Names are those of the catalogue,
 `NAME_grad` the gradient; each is compared with its definition in every form, whole and token by token, with
-fused kernels and with states computed first. Buffers that nothing has written hold NaN, and every element
+fused kernels and with narrow ones, features of several tiles too. Buffers that nothing has written hold NaN, and every element
 that is read or written lies in a tensor. Prints a line of JSON for each.
 """
 
@@ -26,8 +26,12 @@ from tests.agreement import check_forms  # noqa: E402
 from tests.backends import triton_guard  # noqa: E402
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-OPTIONS = ({"chunk": 16, "columns": 16, "tile": 16}, {"chunk": 16, "columns": 32, "tile": 16, "split": True})
-LENGTHS = (0, 1, 17, 35)
+TILES = {"chunk": 16, "columns": 16, "tile": 16}
+CASES: tuple[tuple[dict[str, int], tuple[int, ...], dict[str, int]], ...] = (
+    (TILES, (0, 1, 17), {}),
+    (TILES | {"columns": 32, "split": True}, (35,), {}),
+    (TILES | {"split": True}, (18,), {"d": 19, "e": 17}),
+)
 SMALL = {"w": 4, "b": 4}
 FORMS = ("chunkwise", "recurrent")
 POLES = ("cosformer_grad",)  # no backend keeps 0 · (0 / 0) from a gradient where the definition has 0
@@ -66,13 +70,13 @@ def check(name: str) -> str:
     text = program_text(name)
     program = tensorc.parse(text)
     sizes = {size: SMALL.get(size, 3) for size, _ in program.defaults}
-    for number, options in enumerate(OPTIONS):
-        lengths = LENGTHS[:3] if number == 0 else LENGTHS[3:]
+    for number, (options, lengths, features) in enumerate(CASES):
         try:
             check_forms(
                 text,
                 lengths,
                 sizes=sizes,
+                features=features,
                 backend="triton",
                 dtype="float32",
                 forms=FORMS if program_has_chunks(text) else ("parallel",),
@@ -81,7 +85,7 @@ def check(name: str) -> str:
                 positive=name in POLES,
             )
         except Exception:
-            return f"{options}\n{traceback.format_exc()}"
+            return f"{options} {features}\n{traceback.format_exc()}"
     return ""
 
 
