@@ -214,17 +214,20 @@ def multiplied(steps: Sequence[TileStep]) -> list[TileStep]:
     products = {s.out.value: s for s in steps if isinstance(s, Contract)}
     result: list[TileStep] = []
     for step in steps:
-        inner = products.get(step.left.value) if isinstance(step, Contract) and step.right is None else None
-        if inner is None or inner.right is None or step.semiring != inner.semiring:
-            result.append(step)
-            continue
-        assert isinstance(step, Contract)
-        names = dict(zip(inner.out.axes, step.left.axes, strict=True))
-        if {*inner.left.axes, *inner.right.axes} == set(inner.out.axes):
-            left, right = inner.left.relabel(names), inner.right.relabel(names)
-            step = Contract(step.out, left, right, step.why, step.semiring)
+        if isinstance(step, Contract) and step.right is None:
+            step = _multiplied(step, products.get(step.left.value))
         result.append(step)
     return result
+
+
+def _multiplied(step: Contract, inner: Contract | None) -> Contract:
+    if inner is None or inner.right is None or step.semiring != inner.semiring:
+        return step
+    if {*inner.left.axes, *inner.right.axes} != set(inner.out.axes):
+        return step
+    names = dict(zip(inner.out.axes, step.left.axes, strict=True))
+    left, right = inner.left.relabel(names), inner.right.relabel(names)
+    return Contract(step.out, left, right, step.why, step.semiring)
 
 
 def states_read(steps: Iterable[TileStep], states: Iterable[State]) -> tuple[State, ...]:

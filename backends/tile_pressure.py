@@ -23,8 +23,9 @@ Held = Counter[tuple[bool, Shape]]  # how many tiles of each shape, and whether 
 
 # Tiles that helpers of the kernels hold at once: for the inverse of a triangular matrix, whose blocks are
 # merged in pairs; for a decay of single features, its exponents and both factors of a block.
-SOLVING = 13
-ANCHORING = 6
+SOLVING = 16
+SIDES = 3  # of the right side of a system
+ANCHORING = 9
 
 
 class Lives:
@@ -119,11 +120,12 @@ class Lives:
                 if inner and not (rows and columns):
                     return [tuple(scope[a] for g in groups for a in g)]
             case Solve(outs=outs) if step.matrix in self.inverted:
-                return [self._shape(outs[0])] * len(outs)
+                return [self._shape(outs[0])] * SIDES * len(outs)
             case Inverse(solve=Solve(outs=outs, matrix=matrix)) | Solve(outs=outs, matrix=matrix):
                 self.inverted.add(matrix)
                 square = next(self._shape(b)[:2] for row in matrix for b in row if b is not None)
-                return [square] * SOLVING * len(outs) ** 2
+                sides = [] if isinstance(step, Inverse) else [self._shape(outs[0])] * SIDES * len(outs)
+                return [square] * SOLVING * len(outs) ** 2 + sides
             case Anchored(gate=use):
                 return [self._shape(use.gate)] * ANCHORING
             case ScanTile(out=out):

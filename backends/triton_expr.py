@@ -46,8 +46,8 @@ FUNCTIONS = {
     "relu": "tl.maximum({0}, 0.0)",
     "elu": "_elu({0})",
     "softplus": "_softplus({0})",
-    "cos": "tl.cos({0})",
-    "sin": "tl.sin({0})",
+    "cos": "_cos({0})",
+    "sin": "_sin({0})",
     "maximum": "tl.maximum({0}, {1})",
     "minimum": "tl.minimum({0}, {1})",
 }

@@ -10,117 +10,6 @@ import triton.language as tl
 
 
 @triton.jit
-def _number(x):
-    """A size as a float."""
-    return tl.cast(x, tl.float32)
-
-
-@triton.jit
-def _square(x):
-    return x * x
-
-
-@triton.jit
-def _sign(x):
-    return tl.where(x > 0, 1.0, tl.where(x < 0, -1.0, 0.0))
-
-
-@triton.jit
-def _tanh(x):
-    """tanh; by its series where 1 - 2 / (exp(2x) + 1) would cancel."""
-    square = x * x
-    series = x * (1.0 - square * (0.3333333333 - square * (0.1333333333 - square * 0.0539682540)))
-    rest = tl.exp(-2.0 * tl.abs(x))
-    far = (1.0 - rest) / (1.0 + rest)
-    return tl.where(tl.abs(x) < 0.25, series, tl.where(x < 0, -far, far))
-
-
-@triton.jit
-def _silu(x):
-    return x * tl.sigmoid(x)
-
-
-@triton.jit
-def _gelu(x):
-    return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
-
-
-@triton.jit
-def _elu(x):
-    """x, or exp(x) - 1 below 0; by its series where that would cancel."""
-    series = x * (1.0 + x * (0.5 + x * (0.1666666667 + x * (0.0416666667 + x * 0.0083333333))))
-    low = tl.minimum(x, 0.0)
-    return tl.where(x > 0, x, tl.where(low > -0.125, series, tl.exp(low) - 1.0))
-
-
-@triton.jit
-def _softplus(x):
-    """log(1 + exp(x)) without overflow; by its series where 1 + y would lose y."""
-    y = tl.exp(-tl.abs(x))
-    small = y * (1.0 - y * (0.5 - y * 0.3333333333))
-    return tl.maximum(x, 0.0) + tl.where(y < 0.0078125, small, tl.log(1.0 + y))
-
-
-@triton.jit
-def _power(base, exponent):
-    """base to the exponent; a negative base takes whole exponents alone."""
-    base, exponent = tl.cast(base, tl.float32), tl.cast(exponent, tl.float32)
-    size = tl.exp2(exponent * tl.log2(tl.where(base == 0, 1.0, tl.abs(base))))
-    whole = tl.floor(exponent) == exponent
-    odd = exponent - 2.0 * tl.floor(exponent * 0.5) == 1.0
-    signed = tl.where(whole, tl.where(odd, -size, size), float("nan"))
-    nothing = tl.where(exponent == 0, 1.0, tl.where(exponent > 0, 0.0, float("inf")))
-    return tl.where(base == 0, nothing, tl.where(base < 0, signed, size))
-
-
-@triton.jit
-def _floor(a, b):
-    return tl.floor(a / b)
-
-
-@triton.jit
-def _modulo(a, b):
-    return a - b * tl.floor(a / b)
-
-
-@triton.jit
-def _quotient(a, b):
-    """a over b, rounded down."""
-    rest = a % b
-    return a // b - tl.where((rest != 0) & ((rest < 0) != (b < 0)), 1, 0)
-
-
-@triton.jit
-def _rest(a, b):
-    """What is left of a over b, with the sign of b."""
-    rest = a % b
-    return rest + tl.where((rest != 0) & ((rest < 0) != (b < 0)), b, 0)
-
-
-@triton.jit
-def _finite(top):
-    """The largest scores of rows, 0 where there are none."""
-    return tl.where(tl.abs(top) < float("inf"), top, 0.0)
-
-
-@triton.jit
-def _softmax(x, AXIS: tl.constexpr):
-    """exp(x) over its sum along the last axis; all 0 where there is nothing."""
-    top = _finite(tl.max(x, AXIS))
-    weights = tl.exp(x - tl.expand_dims(top, AXIS))
-    total = tl.sum(weights, AXIS)
-    return weights / tl.expand_dims(tl.where(total == 0, 1.0, total), AXIS)
-
-
-@triton.jit
-def _logsumexp(x, AXIS: tl.constexpr):
-    """The logarithm of the sum of exp(x) along the last axis; -inf of nothing."""
-    top = tl.max(x, AXIS)
-    total = tl.sum(tl.exp(x - tl.expand_dims(_finite(top), AXIS)), AXIS)
-    return tl.where(total == 0, float("-inf"), tl.log(tl.where(total == 0, 1.0, total)) + _finite(top))
-
-
-@triton.jit
 def _multiply(a, b):
     return a * b
 
@@ -197,6 +86,31 @@ def _of_block(x, K: tl.constexpr, ROWS: tl.constexpr):
 
 
 @triton.jit
+def _across(s, late, early, late_none, early_none, ROWS: tl.constexpr):
+    """The decay between the rows of block number s of 16 and those of earlier blocks, as a factor of each:
+    split at the last row before the block, so that no exponent is above 0; 0 for other rows."""
+    slot = tl.arange(0, ROWS)
+    last = (slot == s * 16 - 1)[:, None]
+    anchor = tl.sum(tl.where(last, early, 0.0), 0)[None, :]
+    none = tl.sum(tl.where(last, early_none, 0), 0)[None, :]
+    rows = (slot // 16 == s)[:, None] & (late_none == none)
+    columns = (slot // 16 < s)[:, None] & (early_none == none)
+    to = tl.exp2(tl.where(rows, late - anchor, float("-inf")))
+    return to, tl.exp2(tl.where(columns, anchor - early, float("-inf")))
+
+
+@triton.jit
+def _within(k, late, early, late_none, early_none, ROWS: tl.constexpr, STRICT: tl.constexpr):
+    """The place of row number k of the block of 16 of each row, and the decay from it to the row; 0 if that
+    does not see it."""
+    slot = tl.arange(0, ROWS)
+    at = slot // 16 * 16 + k
+    seen = (at < slot) if STRICT else (at <= slot)
+    same = seen[:, None] & (late_none == _of_block(early_none, k, ROWS))
+    return at, tl.exp2(tl.where(same, late - _of_block(early, k, ROWS), float("-inf")))
+
+
+@triton.jit
 def _anchored_pairs(
     left,
     right,
@@ -210,25 +124,14 @@ def _anchored_pairs(
     PRECISION: tl.constexpr,
 ):
     """The sum over c of left[i, c] right[j, c] 2^(late[i, c] - early[j, c]) where j <= i (j < i if strict),
-    else 0. Between blocks of 16 rows the exponent is split at the last row before the later block; within a
-    block it is taken column by column."""
+    else 0: a matrix product between blocks of 16 rows; within a block column by column."""
     slot = tl.arange(0, ROWS)
-    block = slot // 16
     total = tl.zeros((ROWS, ROWS), tl.float32)
     for s in range(1, ROWS // 16):
-        last = (slot == s * 16 - 1)[:, None]
-        anchor = tl.sum(tl.where(last, early, 0.0), 0)[None, :]
-        none = tl.sum(tl.where(last, early_none, 0), 0)[None, :]
-        rows = (block == s)[:, None] & (late_none == none)
-        columns = (block < s)[:, None] & (early_none == none)
-        a = left * tl.exp2(tl.where(rows, late - anchor, float("-inf")))
-        b = right * tl.exp2(tl.where(columns, anchor - early, float("-inf")))
-        total += _dot(a, tl.trans(b), DOT, PRECISION)
+        to, since = _across(s, late, early, late_none, early_none, ROWS)
+        total += _dot(left * to, tl.trans(right * since), DOT, PRECISION)
     for k in tl.static_range(16):
-        at = block * 16 + k
-        seen = (at < slot) if STRICT else (at <= slot)
-        same = seen[:, None] & (late_none == _of_block(early_none, k, ROWS))
-        decay = tl.exp2(tl.where(same, late - _of_block(early, k, ROWS), float("-inf")))
+        at, decay = _within(k, late, early, late_none, early_none, ROWS, STRICT)
         column = tl.sum(left * _of_block(right, k, ROWS) * decay, 1)
         total += tl.where(slot[None, :] == at[:, None], column[:, None], 0.0)
     return total
@@ -247,26 +150,17 @@ def _anchored_rows(
     DOT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """The sum over j <= i (j < i if strict) of pairs[i, j] right[j, c] 2^(late[i, c] - early[j, c]), split as
-    in `_anchored_pairs`."""
+    """The sum over j <= i (j < i if strict) of pairs[i, j] right[j, c] 2^(late[i, c] - early[j, c]), as in
+    `_anchored_pairs`."""
     slot = tl.arange(0, ROWS)
     block = slot // 16
     total = tl.zeros(late.shape, tl.float32)
     for s in range(1, ROWS // 16):
-        last = (slot == s * 16 - 1)[:, None]
-        anchor = tl.sum(tl.where(last, early, 0.0), 0)[None, :]
-        none = tl.sum(tl.where(last, early_none, 0), 0)[None, :]
-        rows = (block == s)[:, None] & (late_none == none)
-        columns = (block < s)[:, None] & (early_none == none)
-        b = right * tl.exp2(tl.where(columns, anchor - early, float("-inf")))
-        a = tl.where((block == s)[:, None] & (block < s)[None, :], pairs, 0.0)
-        part = _dot(a, b, DOT, PRECISION)
-        total += part * tl.exp2(tl.where(rows, late - anchor, float("-inf")))
+        to, since = _across(s, late, early, late_none, early_none, ROWS)
+        scores = tl.where((block == s)[:, None] & (block < s)[None, :], pairs, 0.0)
+        total += to * _dot(scores, right * since, DOT, PRECISION)
     for k in tl.static_range(16):
-        at = block * 16 + k
-        seen = (at < slot) if STRICT else (at <= slot)
-        same = seen[:, None] & (late_none == _of_block(early_none, k, ROWS))
-        decay = tl.exp2(tl.where(same, late - _of_block(early, k, ROWS), float("-inf")))
+        at, decay = _within(k, late, early, late_none, early_none, ROWS, STRICT)
         score = tl.sum(tl.where(slot[None, :] == at[:, None], pairs, 0.0), 1)
         total += score[:, None] * _of_block(right, k, ROWS) * decay
     return total

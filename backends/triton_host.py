@@ -49,19 +49,20 @@ def _registers(family, size):
     of 16 bits lie in registers, the same in several warps; so do those of products without tensor cores.
     """
     if family == "hip":
-        return ((4, 170 * 1024),)
+        return ((4, 140 * 1024),)
     if size == 4:
-        return ((4, 36 * 1024), (8, 120 * 1024))
-    return ((4, 24 * 1024), (8, 56 * 1024)) if family < 9 else ((4, 46 * 1024), (8, 100 * 1024))
+        return ((4, 32 * 1024), (8, 96 * 1024))
+    return ((4, 22 * 1024), (8, 50 * 1024)) if family < 9 else ((4, 46 * 1024), (8, 100 * 1024))
 
 
 def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
     """The rows of a chunk, the columns of a block, and for each kernel to launch the features of a tile and
     the warps, so that the bytes it `needs` at once fit registers. What is given stays.
 
-    `ways`: for each value, the kernels that make it in one pass, and those that make it narrowly; `split`:
-    (which is tried first, whether there is no other choice). Chunks are halved where the smallest tiles do
-    not fit; where nothing fits it is the least that is too much, which spills.
+    `ways`: for each value the kernel that makes it in one pass, those that make it narrowly, and whether the
+    one goes through chunks in order, so that narrow ones do more at once; `split`: (whether that is wanted,
+    whether there is no other choice). Chunks are halved where the smallest tiles do not fit; where nothing
+    fits it is the least that is too much, which spills.
     """
     key = needs, sizes, most, family, chunk, columns, tile, warps, split
     if key in _FITS:
@@ -75,10 +76,12 @@ def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
         block = min(64, rows) if columns is None else columns
         found, good = {}, True
         tried = [(t, needs(rows, block, t, *sizes)) for t in tiles]
-        for one in ways:
-            order = one if not one[1] else one[::-1] if split[0] else one
+        for whole, narrow, serial in ways:
+            order = [whole, narrow] if narrow else [whole]
+            if split[0] and (serial or split[1]):
+                order.reverse()
             over = []
-            for names in order[:1] if split[1] or not one[1] else order:
+            for names in order[:1] if split[1] else order:
                 fits = {name: _choice(name, tried, room) for name in names}
                 over.append((max(bad for _, bad in fits.values()), len(over), fits))
                 if over[-1][0] == 0:

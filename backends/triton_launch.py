@@ -43,7 +43,7 @@ class LaunchWriter(TorchHead):
         self.tensors |= {t: [extents.get(a) for a in axes] for t, axes in labels.items()}
         self.made: set[str] = set()
         self.needs: dict[str, str] = {}
-        self.ways: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+        self.ways: list[tuple[str, list[str], bool]] = []
         self.shared = False  # whether programs of one launch store the same state
 
     @property
@@ -92,7 +92,7 @@ class LaunchWriter(TorchHead):
             for step in kernel.steps:
                 if isinstance(step, Put):
                     self._memory(step)
-            self.ways.append(((kernel.name,), ()))
+            self.ways.append((kernel.name, [], False))
             self._call(self._writer(kernel), 1)
         self.lines[fit:fit] = self._fit()
         self._finish()
@@ -115,10 +115,12 @@ class LaunchWriter(TorchHead):
         lines, sizes = needs_function(self.needs, sizes)
         self.kernels += ["", "", *lines]
         arguments = tuple_text(["dtype.itemsize", *sizes])
-        ways = ", ".join(f"({tuple_text([*map(_quoted, a)])}, {tuple_text([*map(_quoted, b)])})"
-                         for a, b in self.ways)  # fmt: skip
+        ways = [
+            f'("{whole}",), {tuple_text([_quoted(k) for k in narrow])}, {serial}'
+            for whole, narrow, serial in self.ways
+        ]
         rows = self.printer.size(self.plan.time) if self.plan.time is not None else "0"
-        self.kernels += ["", "", f"_WAYS = ({ways},)"]
+        self.kernels += ["", "", f"_WAYS = ({', '.join(f'({way})' for way in ways)},)"]
         options = f"{self._chunk()}, _family(device), chunk, columns, tile, warps"
         shared = ["    tile = 1 << 30 if in_place else tile  # no two programs share a state"]
         return [
@@ -263,7 +265,7 @@ class LaunchWriter(TorchHead):
         narrow = [(k, self._writer(k)) for k in launch.narrow]
         if len(narrow) == 1 and not any(isinstance(s, Over) for s in narrow[0][1].kernel.steps):
             narrow = []  # it would be the same
-        self.ways.append(((launch.whole.name,), tuple(k.name for k, _ in narrow)))
+        self.ways.append((launch.whole.name, [k.name for k, _ in narrow], launch.whole.order == "serial"))
         if not narrow:
             self._call(self._writer(launch.whole), 1)
             return

@@ -19,5 +19,7 @@ def triton_source(program: Program, plan: Plan, batch: Batch = ANY) -> str:
     around = "\n".join(host)
     own = pasted("triton_host", around)
     lines = pasted("torch_helpers", "\n".join([around, *own])) + own
-    lines += [*pasted("triton_helpers", "\n".join(kernels)), *kernels, "", *host]
+    helpers = pasted("triton_helpers", "\n".join(kernels))
+    lines += pasted("triton_functions", "\n".join([*kernels, *helpers]))
+    lines += [*helpers, *kernels, "", *host]
     return framed(program, plan, "import torch\nimport triton\nimport triton.language as tl", lines)

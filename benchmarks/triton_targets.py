@@ -1,8 +1,8 @@
 """Registers, spills and shared memory of the catalogue's Triton kernels: no GPU is needed.
 
 `python -m benchmarks.triton_targets` compiles every kernel of every program and gradient for the targets and
-writes `results/triton_targets.json` and `.md`; `--only gated hla2_grad` takes some programs, `--target sm_90`
-some targets. `tests/backends/test_triton_targets.py` compares a part of it with the table.
+writes `results/triton_targets.json` and `.md`; `--only gated hla2_grad` replaces the rows of some programs,
+`--target sm_90` takes some targets. `tests/backends/test_triton_targets.py` compares a part with the table.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         f"by default: {good} of {len(rows)} kernels spill nothing and fit shared memory. `d` features; "
         "registers and bytes of spilled ones are a thread's, bytes of shared memory a program's.",
         "",
-        "| kernel | d | dtype | target | chunk | warps | registers | spilled | shared | |",
-        "| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| kernel | form | d | dtype | target | chunk | warps | registers | spilled | shared | |",
+        "| --- | --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for r in rows:
         chunk = (r["blocks"] or {}).get("CHUNK", "")
-        names = ("kernel", "d", "dtype", "target"), ("warps", "registers", "spilled", "shared")
+        names = ("kernel", "form", "d", "dtype", "target"), ("warps", "registers", "spilled", "shared")
         cells = [*(r[k] for k in names[0]), chunk, *(r[k] for k in names[1]), verdict(r)]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
@@ -94,8 +94,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "triton_targets.json")
     chosen = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    if chosen.only and chosen.output.exists():
+        rows = json.loads(chosen.output.read_text(encoding="utf-8"))
+    order = names()
     for d in chosen.features:
-        for name in chosen.only or names():
+        for name in chosen.only or order:
             start = time.monotonic()
             try:
                 found = list(measure(name, d, chosen.target, chosen.dtype))
@@ -105,7 +108,8 @@ def main() -> None:
             bad = [f"{r['kernel']} {r['dtype']} {r['target']}: {verdict(r)}" for r in found if verdict(r)]
             seconds = time.monotonic() - start
             print(f"{name} d={d}: {len(found)} compiled in {seconds:.0f} s", *bad, sep="\n    ", flush=True)
-            rows += found
+            rows = [r for r in rows if (r["program"], r["d"]) != (name, d)] + found
+            rows.sort(key=lambda r: (order.index(r["program"]), r["d"]))
             chosen.output.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
             chosen.output.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
 

@@ -125,7 +125,11 @@ def compiled(launch: Mapping[str, Any], target: str) -> dict[str, Any]:
         else GPUTarget("hip", target, 64 if target.startswith("gfx9") else 32)
     )
     built = triton.compile(source, target=device, options=dict(launch["options"]))
-    used = cuda_usage(built.asm["cubin"]) if "cubin" in built.asm else hip_usage(built.asm["amdgcn"])
+    used = (
+        cuda_usage(built.asm["cubin"], built.asm["ptx"])
+        if "cubin" in built.asm
+        else hip_usage(built.asm["amdgcn"])
+    )
     return {**used, "shared": built.metadata.shared}
 
 
@@ -140,22 +144,36 @@ def constant(value: Any) -> Any:
     }[value["dtype"]]
 
 
-def cuda_usage(cubin: bytes) -> dict[str, int]:
-    """Registers a thread, and bytes of its stack: what did not fit registers."""
+def cuda_usage(cubin: bytes, ptx: str) -> dict[str, int]:
+    """Registers a thread, and bytes of those that did not fit."""
     from triton import knobs
 
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as handle:
-        handle.write(cubin)
-        handle.flush()
-        text = subprocess.run(
-            [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", handle.name],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
+    text = printed([knobs.nvidia.cuobjdump.path, "--dump-resource-usage"], cubin, ".cubin")
     found = re.search(r"REG:(\d+) STACK:(\d+)", text)
     assert found is not None, text
-    return {"registers": int(found[1]), "spilled": int(found[2])}
+    return {"registers": int(found[1]), "spilled": spilled(ptx, int(found[2])) if int(found[2]) else 0}
+
+
+def spilled(ptx: str, stack: int) -> int:
+    """How much of a stack are registers that did not fit; all, where the assembler does not say."""
+    from triton import knobs
+
+    model = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
+    assert model is not None
+    with tempfile.TemporaryDirectory() as folder:
+        output = f"{folder}/kernel.cubin"
+        command = [knobs.nvidia.ptxas.path, "-v", f"--gpu-name={model[1]}", "-o", output]
+        spills = re.search(r"(\d+) bytes spill stores", printed(command, ptx.encode(), ".ptx"))
+    return int(spills[1]) if spills is not None else stack
+
+
+def printed(command: Sequence[str], content: bytes, suffix: str) -> str:
+    """What a tool says of a file."""
+    with tempfile.NamedTemporaryFile(suffix=suffix) as handle:
+        handle.write(content)
+        handle.flush()
+        done = subprocess.run([*command, handle.name], check=False, capture_output=True, text=True)
+        return done.stdout + done.stderr
 
 
 def hip_usage(assembly: str) -> dict[str, int]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -44,6 +44,7 @@ class Usage:
     the features of its largest tile of the grid and its warps. `problem`: what the compiler said instead."""
 
     kernel: str
+    form: str
     target: str
     dtype: str
     registers: int = 0
@@ -138,24 +139,36 @@ def usages(
                 free.put(one)
 
         jobs = [
-            (launch, target, dtype)
+            (launch, form, target, dtype)
             for number, (operator, sizes) in enumerate(operators)
             for dtype in dtypes
             for target in targets
-            for launch in _launches(operator, sizes, dtype, target, Path(folder) / f"module_{number}.py", ask)
+            for form in _forms(operator, sizes)
+            for launch in _launches(operator, form, sizes, dtype, target, Path(folder) / f"{number}.py", ask)
         ]
-        requests = [{"launch": launch, "target": target} for launch, target, _ in jobs]
-        for (launch, target, dtype), found in zip(jobs, pool.map(ask, requests), strict=True):
-            yield _usage(launch, target, dtype, found)
+        requests = [{"launch": launch, "target": target} for launch, _, target, _ in jobs]
+        for (launch, form, target, dtype), found in zip(jobs, pool.map(ask, requests), strict=True):
+            yield _usage(launch, form, target, dtype, found)
+
+
+def _forms(operator: Operator, sizes: Mapping[str, int]) -> list[str]:
+    """The form of a whole sequence, and that of a token where it has kernels."""
+    full = operator.forms.example_sizes(sizes)
+    found = [operator.choose(full)]
+    if operator.forms.streams() and "recurrent" not in found:
+        with suppress(BackendError):
+            operator.forms.source("recurrent", full)
+            found.append("recurrent")
+    return found
 
 
 def _launches(
-    operator: Operator, sizes: Mapping[str, int], dtype: str, target: str, path: Path, ask: Any
+    operator: Operator, form: str, sizes: Mapping[str, int], dtype: str, target: str, path: Path, ask: Any
 ) -> list[Any]:
     """The launches of an operator, each kernel once: those for many heads and those for few, which take
     narrow kernels where they can."""
     full = operator.forms.example_sizes(sizes)
-    form = operator.choose(full)
+    path = path.with_stem(f"{form}_{path.stem}")
     path.write_text(operator.forms.source(form, full), encoding="utf-8")
     plan = operator.forms.plan(form, full)
     names = required_sizes(operator.program, None)
@@ -185,12 +198,13 @@ def _inputs(operator: Operator, plan: Plan, sizes: Mapping[str, int], dtype: str
     ]
 
 
-def _usage(launch: Mapping[str, Any], target: str, dtype: str, found: Mapping[str, Any]) -> Usage:
+def _usage(launch: Mapping[str, Any], form: str, target: str, dtype: str, found: Mapping[str, Any]) -> Usage:
     blocks = {
         k: v for k, v in launch["constants"].items() if k.endswith("_block") or k in ("CHUNK", "COLUMNS")
     }
     return Usage(
         launch["kernel"],
+        form,
         target,
         dtype,
         found.get("registers", 0),
@@ -204,10 +218,10 @@ def _usage(launch: Mapping[str, Any], target: str, dtype: str, found: Mapping[st
 
 def table(found: Sequence[Usage]) -> str:
     """Usages as text, a line each."""
-    head = ("kernel", "target", "dtype", "warps", "registers", "spilled", "shared", "")
+    head = ("kernel", "form", "target", "dtype", "warps", "registers", "spilled", "shared", "")
     lines = [head, *map(_cells, found)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    texts = ("kernel", "target", "dtype", "")
+    texts = ("kernel", "form", "target", "dtype", "")
     return "\n".join(
         "  ".join(
             cell.ljust(width) if title in texts else cell.rjust(width)
@@ -224,4 +238,4 @@ def _cells(one: Usage) -> tuple[str, ...]:
     elif one.spilled:
         note = "spills"
     numbers = [str(x) for x in (one.warps, one.registers, one.spilled, one.shared)]
-    return (one.kernel, one.target, one.dtype, *numbers, note)
+    return (one.kernel, one.form, one.target, one.dtype, *numbers, note)

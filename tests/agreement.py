@@ -38,7 +38,8 @@ def check_forms(
     positive: bool = False,
 ) -> dict[str, str]:
     """Compare every form with the definition at these lengths of the time axis; `options` are those of the
-    launches, for a backend that has them, `features` the sizes of the inputs' features. `positive` keeps inputs, and sums that are divided by, from 0.
+    launches, for a backend that has them, `features` the sizes of the inputs' features. `positive` keeps
+    inputs, and sums that are divided by, from 0.
 
     Returns why a form does not exist, by form. Fails with the sizes and the element that differs.
     """
