@@ -57,7 +57,7 @@ class Axis:
 class Axes:
     """The axes of the values of a kernel."""
 
-    nodes: Mapping[Node, Axis]
+    nodes: dict[Node, Axis]
     scopes: dict[int, Mapping[str, Axis]]
     all: list[Axis] = field(default_factory=list)
     results: list[list[Axis]] = field(default_factory=list)  # those of what the kernel stores

@@ -39,7 +39,7 @@ from tensorc.backends.tile_kernel import (
     Weights,
 )
 from tensorc.ir import Extent
-from tensorc.plan import Contract, Map, Ref, ScanTile, Solve, Stream, Tile, Update
+from tensorc.plan import COLUMN, ROW, Contract, Map, Ref, ScanTile, Solve, Stream, Tile, Update
 
 EASY = Anchored | Contract | Fetch | Inverse | Map | Put | Recall | ScanTile | Solve | Tile | Update | Weights
 LOOPS = (TILES, EACH)
@@ -52,12 +52,30 @@ def placed(
     """A kernel with its axes, as it is printed."""
     axes = axes_of(kernel, extents, memory)
     if not kernel.narrow:
-        return kernel, axes
+        return settled(kernel), axes
     kernel, axes = parted(kernel, axes, lambda k: axes_of(k, extents, memory))
     each = one_by_one(kernel, axes)
     if each:
         axes = axes_of(kernel, extents, memory, each)
-    return looped(kernel, axes), axes
+    return settled(looped(kernel, axes)), axes
+
+
+def settled(kernel: Kernel) -> Kernel:
+    """The kernel with states advanced as soon as nothing reads what they were: what is added to one need not
+    be held while that for another is computed."""
+    steps = [s for s in kernel.steps if not isinstance(s, Update)]
+    updates = [s for s in kernel.steps if isinstance(s, Update)]
+    for number, update in enumerate(updates):
+        state, needs = update.state.value, {r.value for r in tile_inputs(update)}
+        later = [r.value for u in updates[number + 1 :] for r in tile_inputs(u)]
+        places = [
+            k + 1
+            for k, step in enumerate(steps)
+            if any(r.value == state for r in tile_inputs(step))
+            or any(r.value in needs for r in tile_outputs(step))
+        ]
+        steps.insert(len(steps) if state in later else max(places, default=0), update)
+    return replace(kernel, steps=tuple(steps))
 
 
 def result_features(kernel: Kernel) -> tuple[int, int] | None:
@@ -94,8 +112,10 @@ def _inverses(steps: Iterable[TileStep], axes: Axes) -> Iterable[TileStep]:
     """The steps; a triangular system as two of them: no loop changes its inverse."""
     for step in steps:
         if isinstance(step, Solve):
-            inverse = Inverse(Ref(f"{step.outs[0].value}:inverse", ()), step)
+            inverse = Inverse(Ref(f"{step.outs[0].value}:inverse", (ROW, COLUMN)), step)
             axes.scopes[id(inverse)] = axes.scopes[id(step)]
+            for k, label in enumerate(inverse.out.axes):
+                axes.nodes[inverse.out.value, k] = axes.scopes[id(step)][label]
             yield inverse
         yield step
 

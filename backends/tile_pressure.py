@@ -15,7 +15,7 @@ from math import prod
 from tensorc.backends.tile_axes import POINTS, Axes, Axis, dot_groups
 from tensorc.backends.tile_io import tile_inputs, tile_outputs
 from tensorc.backends.tile_kernel import Anchored, Fetch, Inverse, Kernel, Over, Put, Summed, TileStep
-from tensorc.plan import Contract, GateUse, Ref, ScanTile, Solve, Stream, Tile, Update
+from tensorc.plan import Contract, GateUse, Normalise, Ref, ScanTile, Solve, Stream, Tile
 
 Shape = tuple[Axis, ...]
 Held = Counter[tuple[bool, Shape]]  # how many tiles of each shape, and whether in the inputs' own dtype
@@ -23,8 +23,8 @@ Held = Counter[tuple[bool, Shape]]  # how many tiles of each shape, and whether 
 
 # Tiles that helpers of the kernels hold at once: for the inverse of a triangular matrix, whose blocks are
 # merged in pairs; for a decay of single features, its exponents and both factors of a block.
-SOLVING = 16
-SIDES = 3  # of the right side of a system
+SOLVING = 13
+SIDES = 2  # of the right side of a system
 ANCHORING = 9
 
 
@@ -71,7 +71,7 @@ class Lives:
             elif isinstance(step, Anchored):
                 self._sums(step.gate)
             for ref in tile_outputs(step):
-                self._make(ref)
+                self._make(ref, len(step.solve.outs) ** 2 if isinstance(step, Inverse) else 1)
                 if self.loop and isinstance(step, Tile) and all(use.constant for use in step.gates):
                     self.kept.append(ref.value)
                 if isinstance(step, Fetch) and step.tensor in self.inputs:
@@ -125,13 +125,11 @@ class Lives:
                 self.inverted.add(matrix)
                 square = next(self._shape(b)[:2] for row in matrix for b in row if b is not None)
                 sides = [] if isinstance(step, Inverse) else [self._shape(outs[0])] * SIDES * len(outs)
-                return [square] * SOLVING * len(outs) ** 2 + sides
+                return [square] * (SOLVING + len(outs) ** 2 - 1) + sides
             case Anchored(gate=use):
                 return [self._shape(use.gate)] * ANCHORING
-            case ScanTile(out=out):
+            case ScanTile(out=out) | Normalise(out=out):
                 return [self._shape(out)] * 2
-            case Update(addend=addend):
-                return [self._shape(addend)]
             case Put(value=value):
                 return [self._shape(value)]
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tensorc.backends.python_names import Names
 from tensorc.backends.tile_axes import COLUMNS, POINTS, TOKENS, Axis
@@ -31,6 +32,8 @@ class Made:
 class TileBase:
     """The state of printing one kernel; `lines` collects statements at the current depth."""
 
+    inverses: dict[Any, Any]
+
     def __init__(
         self,
         plan: Plan,
@@ -48,7 +51,7 @@ class TileBase:
         self.words: dict[int, str] = {}
         self.sums: dict[tuple[str, bool], tuple[str, ...]] = {}
         self.places: dict[str, str] = {}
-        self.inverses: dict[tuple[tuple[Ref | None, ...], ...], str] = {}
+        self.inverses = {}
         self.local = set(names.taken)
         self.variables: dict[str, str] = {}
         self.printer = ExprPrinter(self.tile, self.position, self.size_name)
@@ -210,6 +213,8 @@ class TileBase:
 
     def columns(self, label: str) -> str:
         """What the columns of a stream are called."""
+        axis = self.scope.get(label)
+        label = label if axis is None or axis.role != COLUMNS else axis.label
         if label not in self.column_names:
             kind = "cached" if label.startswith((CACHED, PAST)) else "column"
             self.column_names[label] = self.free(kind) if kind in self.column_names.values() else kind

@@ -76,7 +76,7 @@ def _whole_power(gate, count):
 
 
 @triton.jit
-def _of_block(x, K: tl.constexpr, ROWS: tl.constexpr):
+def _of_block(x, K, ROWS: tl.constexpr):
     """For each row, the row number K of its block of 16."""
     parts: tl.constexpr = ROWS // 16
     here = (tl.arange(0, 16) == K)[None, :, None]
@@ -130,7 +130,7 @@ def _anchored_pairs(
     for s in range(1, ROWS // 16):
         to, since = _across(s, late, early, late_none, early_none, ROWS)
         total += _dot(left * to, tl.trans(right * since), DOT, PRECISION)
-    for k in tl.static_range(16):
+    for k in range(0, 16):
         at, decay = _within(k, late, early, late_none, early_none, ROWS, STRICT)
         column = tl.sum(left * _of_block(right, k, ROWS) * decay, 1)
         total += tl.where(slot[None, :] == at[:, None], column[:, None], 0.0)
@@ -159,7 +159,7 @@ def _anchored_rows(
         to, since = _across(s, late, early, late_none, early_none, ROWS)
         scores = tl.where((block == s)[:, None] & (block < s)[None, :], pairs, 0.0)
         total += to * _dot(scores, right * since, DOT, PRECISION)
-    for k in tl.static_range(16):
+    for k in range(0, 16):
         at, decay = _within(k, late, early, late_none, early_none, ROWS, STRICT)
         score = tl.sum(tl.where(slot[None, :] == at[:, None], pairs, 0.0), 1)
         total += score[:, None] * _of_block(right, k, ROWS) * decay
@@ -251,22 +251,3 @@ def _solved(inverse, right, WIDTH: tl.constexpr):
     if WIDTH >= 16:
         return _dot(inverse, right, tl.float32, "ieee")
     return tl.sum(inverse[:, :, None] * right[None, :, :], 1)
-
-
-@triton.jit
-def _joint_matrix(m00, m01, m10, m11, ROWS: tl.constexpr):
-    """The matrix of two unknowns, those of a row side by side."""
-    both = tl.join(tl.join(m00, m01), tl.join(m10, m11))
-    return tl.reshape(tl.permute(both, (0, 3, 1, 2)), (2 * ROWS, 2 * ROWS))
-
-
-@triton.jit
-def _joint_right(r0, r1, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    """The right sides of two unknowns, those of a row after each other."""
-    return tl.reshape(tl.permute(tl.join(r0, r1), (0, 2, 1)), (2 * ROWS, WIDTH))
-
-
-@triton.jit
-def _apart(joint, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    """The two unknowns of `_joint_right`'s order."""
-    return tl.split(tl.permute(tl.reshape(joint, (ROWS, 2, WIDTH)), (0, 2, 1)))

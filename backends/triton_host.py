@@ -49,7 +49,7 @@ def _registers(family, size):
     of 16 bits lie in registers, the same in several warps; so do those of products without tensor cores.
     """
     if family == "hip":
-        return ((4, 140 * 1024),)
+        return ((4, 130 * 1024),)
     if size == 4:
         return ((4, 32 * 1024), (8, 96 * 1024))
     return ((4, 22 * 1024), (8, 50 * 1024)) if family < 9 else ((4, 46 * 1024), (8, 100 * 1024))
@@ -57,54 +57,53 @@ def _registers(family, size):
 
 def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
     """The rows of a chunk, the columns of a block, and for each kernel to launch the features of a tile and
-    the warps, so that the bytes it `needs` at once fit registers. What is given stays.
+    the warps: the least work among what fits registers by the bytes that each kernel `needs` at once. Where
+    nothing fits it is the least that is too much, which spills. What is given stays.
 
     `ways`: for each value the kernel that makes it in one pass, those that make it narrowly, and whether the
     one goes through chunks in order, so that narrow ones do more at once; `split`: (whether that is wanted,
-    whether there is no other choice). Chunks are halved where the smallest tiles do not fit; where nothing
-    fits it is the least that is too much, which spills.
+    whether there is no other choice).
     """
-    key = needs, sizes, most, family, chunk, columns, tile, warps, split
+    key = needs, ways, sizes, most, family, chunk, columns, tile, warps, split
     if key in _FITS:
         return _FITS[key]
-    rows = most if chunk is None else chunk
     room = _registers(family, sizes[0])
     if warps is not None:
         room = ((warps, max(most for _, most in room)),)
     tiles = (64, 32, 16, 8, 4) if tile is None else (tile,)
-    while True:
+    chunks = [r for r in (128, 64, 32, 16) if r <= most] if chunk is None else [chunk]
+    best = None
+    for rows in chunks:
         block = min(64, rows) if columns is None else columns
-        found, good = {}, True
         tried = [(t, needs(rows, block, t, *sizes)) for t in tiles]
+        excess, work, found = 0, 0, {}
         for whole, narrow, serial in ways:
             order = [whole, narrow] if narrow else [whole]
-            if split[0] and (serial or split[1]):
-                order.reverse()
-            over = []
-            for names in order[:1] if split[1] else order:
-                fits = {name: _choice(name, tried, room) for name in names}
-                over.append((max(bad for _, bad in fits.values()), len(over), fits))
-                if over[-1][0] == 0:
-                    break
-            excess, _, fits = min(over)
-            good &= excess == 0
-            found |= {name: fit for name, (fit, _) in fits.items()}
-        if good or chunk is not None or rows <= 16:
-            break
-        rows //= 2
-    _FITS[key] = rows, block, found
-    return _FITS[key]
+            wanted = split[0] and (serial or split[1])
+            if split[1]:
+                order = order[-1:] if wanted else order[:1]
+            options = [_choices(names, tried, room, rows) for names in order]
+            first = options[-1] if wanted and not options[-1][0] else min(options, key=lambda one: one[:2])
+            excess, work, found = excess + first[0], work + first[1], found | first[2]
+        if best is None or (excess, work) < best[:2]:
+            best = excess, work, (rows, block, found)
+    _FITS[key] = best[2]
+    return best[2]
 
 
-def _choice(name, tried, room):
-    """The tile and the warps for a kernel, and how many bytes too many it needs with them."""
-    for tile, needs in tried:
-        for warps, most in room:
-            if needs[name] <= most:
-                return (tile, warps), 0
-    tile, needs = min(tried, key=lambda one: one[1][name])
-    warps, most = room[-1]
-    return (tile, warps), needs[name] - most
+def _choices(names, tried, room, rows):
+    """How many bytes too many some kernels need with the tiles and warps chosen for each, their work, and the
+    choices. What is multiplied within a chunk is done again for each tile; a chunk costs something itself."""
+    excess, work, found = 0, 0.0, {}
+    for name in names:
+        fits = [(t, w) for t, needs in tried for w, bytes in room if needs[name] <= bytes]
+        if not fits:
+            tile, needs = min(tried, key=lambda one: one[1][name])
+            fits = [(tile, room[-1][0])]
+            excess += needs[name] - room[-1][1]
+        found[name] = fits[0]
+        work += (rows * 64 / fits[0][0] + 64) * (1 + 32 / rows)
+    return excess, work, found
 
 
 _FITS = {}

@@ -7,6 +7,8 @@ differences are exponentiated, after the mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 
 from tensorc.backends.tile_axes import POINTS
 from tensorc.backends.tile_kernel import Anchored, Inverse
@@ -15,8 +17,20 @@ from tensorc.backends.triton_steps import StepPrinter
 from tensorc.plan import COLUMN, ROW, Delay, GateUse, Ref, ScanTile, Solve, Tail, Tile
 
 
+@dataclass(slots=True)
+class Inverted:
+    """The matrix of a triangular system: the inverse of the block of each unknown on the diagonal (None: it
+    is 1), the blocks by which later unknowns read earlier ones, and earlier ones later ones."""
+
+    inverses: list[str | None]
+    below: dict[tuple[int, int], str]
+    above: dict[tuple[int, int], str]
+
+
 class RelationPrinter(StepPrinter):
     """Prints `Tile`, `ScanTile` and `Solve`."""
+
+    inverses: dict[tuple[tuple[Ref | None, ...], ...], Inverted]
 
     def _tile(self, step: Tile) -> None:
         if step.part == "outside":
@@ -228,46 +242,72 @@ class RelationPrinter(StepPrinter):
     # -- triangular systems --------------------------------------------------------------------------------
 
     def _solve(self, step: Solve) -> None:
-        """Unknowns by the inverse of a unit triangular matrix: by substitution in blocks of 16, merged."""
+        """Unknowns of a unit triangular system, from what `_inverted` made of its matrix: the right sides
+        forward, then the unknowns backward."""
         if any(self.scope[a].role not in POINTS for a in step.batch):
             raise self.refuse("its triangular systems differ along an axis of features")
         rest = self.lanes([a for a in step.rights[0].axes if a != ROW and a not in step.batch])
         width = " * ".join(self.length(self.scope[a]) for a in rest) or "1"
-        inverse = self.inverses.get(step.matrix) or self._inverted(step)
-        rights = [self._right(r, rest, width) for r in step.rights]
-        names = [
-            self.make(out, [ROW, *rest], [], all(self.made[r.value].finite for r in step.rights))
-            for out in step.outs
-        ]
+        found = self.inverses.get(step.matrix) or self._inverted(step)
+        finite = all(self.made[r.value].finite for r in step.rights)
+        names = [self.make(out, [ROW, *rest], [], finite) for out in step.outs]
+        count = range(len(names))
+        for a, right in enumerate(step.rights):
+            text = self._right(right, rest, width)
+            self.line(f"{names[a]} = {text if len(names) > 1 else self._applied(found, a, text, width)}")
+        for a in count if len(names) > 1 else ():
+            self.line(f"{names[a]} = {self._applied(found, a, names[a], width)}")
+            for c in count[a + 1 :]:
+                if (c, a) in found.below:
+                    self.line(f"{names[c]} += _solved({found.below[c, a]}, {names[a]}, {width})")
+        for a in reversed(count):
+            for c in count[a + 1 :]:
+                if (a, c) in found.above:
+                    self.line(f"{names[a]} += _solved({found.above[a, c]}, {names[c]}, {width})")
         shape = self.shape([ROW, *rest])
-        if len(names) == 1:
-            self.line(f"{names[0]} = _solved({inverse}, {rights[0]}, {width})")
-        else:
-            joint = f"_joint_right({', '.join(rights)}, CHUNK, {width})"
-            self.line(f"{', '.join(names)} = _apart(_solved({inverse}, {joint}, {width}), CHUNK, {width})")
-        for name in names:
-            if len(rest) != 1:
-                self.line(f"{name} = tl.reshape({name}, {shape})")
+        for name in names if len(rest) != 1 else ():
+            self.line(f"{name} = tl.reshape({name}, {shape})")
+
+    def _applied(self, found: Inverted, number: int, text: str, width: str) -> str:
+        inverse = found.inverses[number]
+        return text if inverse is None else f"_solved({inverse}, {text}, {width})"
 
     def _inverse(self, step: Inverse) -> None:
         """The inverse alone, before a loop over the right sides."""
-        name = self.variable(step.out.value)
-        self.line(f"{name} = {self._inverted(step.solve)}")
-        self.inverses[step.solve.matrix] = name
+        self.inverses[step.solve.matrix] = self._inverted(step.solve)
 
-    def _inverted(self, step: Solve) -> str:
-        """The inverse of the matrix of a system."""
-        blocks = [["" if b is None else self._triangle(b) for b in row] for row in step.matrix]
-        if len(blocks) > 2:
-            raise self.refuse(
-                f"its triangular system has {len(blocks)} unknowns a token; there are kernels for two"
-            )
-        if len(blocks) == 1:
-            return f"_inverse({blocks[0][0]}, CHUNK)"
-        flat = [b or "tl.zeros((CHUNK, CHUNK), tl.float32)" for row in blocks for b in row]
-        pair = self.free(f"{self.variable(step.outs[0].value)}_pair")
-        self.line(f"{pair} = _inverse(_joint_matrix({', '.join(flat)}, CHUNK), 2 * CHUNK)")
-        return pair
+    def _inverted(self, step: Solve) -> Inverted:
+        """The matrix of a system with one unknown after the other eliminated: every block stays strictly
+        triangular."""
+        name = self.variable(f"{step.outs[0].value}:inverse")
+        blocks = {
+            (a, b): self._triangle(block)
+            for a, row in enumerate(step.matrix)
+            for b, block in enumerate(row)
+            if block is not None
+        }
+        count = range(len(step.matrix))
+        found = Inverted([None] * len(count), {}, {})
+        for a in count:
+            if (a, a) in blocks:
+                found.inverses[a] = self._named(f"{name}{a or ''}", f"_inverse({blocks[a, a]}, CHUNK)")
+            for c in count[a + 1 :]:
+                if (c, a) in blocks:
+                    found.below[c, a] = self._named(f"{name}_{c}{a}", blocks[c, a])
+                if (a, c) in blocks:
+                    text = self._applied(found, a, blocks[a, c], "CHUNK")
+                    found.above[a, c] = self._named(f"{name}_{a}{c}", text)
+            for c, d in product(count[a + 1 :], repeat=2):
+                if (c, a) in found.below and (a, d) in found.above:
+                    more = f"_solved({found.below[c, a]}, {found.above[a, d]}, CHUNK)"
+                    old = blocks.get((c, d))
+                    blocks[c, d] = self._named(f"{name}_{c}{d}{a}", f"{old} + {more}" if old else more)
+        return found
+
+    def _named(self, name: str, text: str) -> str:
+        found = self.free(name)
+        self.line(f"{found} = {text}")
+        return found
 
     def _triangle(self, block: Ref) -> str:
         labels = [ROW, COLUMN]

@@ -91,10 +91,7 @@ class StreamPrinter(RelationPrinter):
         labels = self.canonical(step.scores)
         over = self.lanes(step.over)
         kept = [a for a in labels if a not in over]
-        if len(over) != 1 or labels.index(over[0]) != len(labels) - 1:
-            labels = [*kept, *over]
-        if len(over) != 1:
-            raise self.refuse("softmax over several axes of columns")
+        labels = [*kept, *over]
         mask = self._mask(step.mask, labels, over)
         scores = f'tl.where({mask}, {self.tile(step.scores, labels)}, float("-inf"))'
         top = self.tile(step.top, kept)
@@ -104,7 +101,10 @@ class StreamPrinter(RelationPrinter):
             return
         raised = self.free(f"{name}_top")
         self.line(f"{name} = {scores}")
-        self.line(f"{raised} = tl.maximum({top}, tl.max({name}, {len(kept)}))")
+        highest = name
+        for place in reversed(range(len(kept), len(labels))):
+            highest = f"tl.max({highest}, {place})"
+        self.line(f"{raised} = tl.maximum({top}, {highest})")
         self.line(f"{name} = tl.exp({name} - {spread(f'_finite({raised})', kept, labels)})")
         scale = self.make(step.scale, [a for a in kept], (), True)
         self.line(f"{scale} = tl.exp({top} - _finite({raised}))")

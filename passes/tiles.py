@@ -56,9 +56,11 @@ class Tiles:
         at = [a for a in labels if a in self.columns]
         if not at:
             return None
-        (label,) = at
         storage = self.graph.read(tensor, labels).axes
-        return self.column(self.graph.tensors[tensor].value, storage, label)
+        found = self.column(self.graph.tensors[tensor].value, storage, at[0])
+        for label in at[1:]:
+            found = self.rows(found, label)
+        return found
 
     def column(self, value: str, storage: tuple[str, ...], label: str) -> Ref:
         """A value at the columns of a label; its axes, in its own order, are called `storage`."""

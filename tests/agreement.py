@@ -36,10 +36,11 @@ def check_forms(
     forms: Sequence[str] = (*FORMS, "auto"),
     options: dict[str, Any] | None = None,
     positive: bool = False,
+    stream: bool = True,
 ) -> dict[str, str]:
     """Compare every form with the definition at these lengths of the time axis; `options` are those of the
     launches, for a backend that has them, `features` the sizes of the inputs' features. `positive` keeps
-    inputs, and sums that are divided by, from 0.
+    inputs, and sums that are divided by, from 0; `stream`: token by token, too.
 
     Returns why a form does not exist, by form. Fails with the sizes and the element that differs.
     """
@@ -54,18 +55,18 @@ def check_forms(
             continue
         if options:
             operators[form].forms.options = options  # type: ignore[attr-defined]
-    stream = operators["auto"].time
+    axis = operators["auto"].time
     for turn, length in enumerate(lengths):
         small = SMALL | (features or {})
         scale = 0.5 if features else 1.0  # many features add up
         sizes_here = {n: small.get(n, 3) for n in program.sizes()} | dict(program.defaults) | given
-        for name in stream.names if stream else ("n",) if "n" in sizes_here else ():
+        for name in axis.names if axis else ("n",) if "n" in sizes_here else ():
             sizes_here[name] = length
         case = Case(program, sizes_here, given, turn % 2 == 1, seed + turn, dtype, positive, scale)
         for form in forms:
             if form in operators:
                 case.whole(operators[form])
-        if operators["auto"].forms.streams() and length > 1:
+        if stream and operators["auto"].forms.streams() and length > 1:
             case.stream(operators["auto"])
     return refused
 

@@ -143,10 +143,51 @@ def whole() -> None:
         assert (found.double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
 
 
+THREE = """
+def f(q[n, d], k[n, d], v[n, e], l[n, d], u[n, e], p[n, d], t[n, e]) -> o[n, e]:
+    w[i, x] = v[i, x] - sum[j < i](k[i, c] * (k[j, c] * w[j, x] + l[j, c] * z[j, x] + p[j, c] * y[j, x]))
+    z[i, x] = u[i, x] - sum[j < i](l[i, c] * (k[j, c] * w[j, x] + p[j, c] * y[j, x]))
+    y[i, x] = t[i, x] - sum[j < i](p[i, c] * l[j, c] * z[j, x]) - p[i, c] * k[i, c] * w[i, x]
+    o[i, x] = sum[j <= i](q[i, c] * (k[j, c] * w[j, x] + l[j, c] * z[j, x] + p[j, c] * y[j, x]))
+"""
+TWO = """
+def f(q[n, d], k[m, h, d], v[m, h, e]) -> o[n, e]:
+    o[i, x] = softmax[j, a](q[i, c] * k[j, a, c]) * v[j, a, x]
+"""
+WAVES = """
+def f(v[n, e], t[]) -> o[n, e]:
+    o[i, x] = cos(t) * sum[j <= i](sin(2.5) * cos(t * 1000 * (j % 3)) * v[j, x])
+"""
+
+
+def unlisted() -> None:
+    """Three unknowns a token, of which one meets another at other tokens alone; softmax over two axes of
+    columns; cosines of large numbers."""
+    unknowns = [draw(40, width) * 0.6 for width in (8, 8, 5, 8, 5, 8, 5)]
+    columns = [draw(20, 8), draw(18, 3, 8), draw(18, 3, 5)]
+    for text, inputs in ((THREE, unknowns), (TWO, columns), (WAVES, [draw(40, 5), torch.tensor(60.0)])):
+        expected = tensorc.compile(text, backend="torch")(*(x.double() for x in inputs))
+        for split in (False, True):
+            made = tensorc.compile(text, backend="triton")
+            made.forms.options = {"chunk": 16, "columns": 16, "split": split}
+            assert (made(*inputs).double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
+
+
 def main() -> None:
     torch.manual_seed(0)
     triton_guard.install()
-    for check in (half, layouts, in_place, wide_chunks, strong_gates, refusals, packed, tuning, whole):
+    for check in (
+        half,
+        layouts,
+        in_place,
+        wide_chunks,
+        strong_gates,
+        refusals,
+        packed,
+        tuning,
+        whole,
+        unlisted,
+    ):
         check()
         print(check.__name__, flush=True)
 
