@@ -49,9 +49,9 @@ def _registers(family, size):
     of 16 bits lie in registers, the same in several warps; so do those of products without tensor cores.
     """
     if family == "hip":
-        return ((4, 130 * 1024),)
+        return ((4, 120 * 1024),)
     if size == 4:
-        return ((4, 32 * 1024), (8, 96 * 1024))
+        return ((4, 32 * 1024), (8, 72 * 1024))
     return ((4, 22 * 1024), (8, 50 * 1024)) if family < 9 else ((4, 46 * 1024), (8, 100 * 1024))
 
 

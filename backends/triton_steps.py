@@ -320,11 +320,15 @@ class StepPrinter(TileBase):
         over = self.lanes(step.over)
         rest = [a for a in self.canonical(step.out) if a not in over]
         full = [*rest, *over]
-        if len(over) != 1:
-            raise self.refuse("softmax over several axes of features")
         name = self.make(step.out, full, over, False)
         self.line(f"{name} = {self._where(step.domain, step.body, full, over, STARTS['max'])}")
-        self.line(f"{name} = _softmax({name}, {len(rest)})")
+        if len(over) == 1:
+            self.line(f"{name} = _softmax({name}, {len(rest)})")
+            return
+        lengths = [self.length(self.scope[a]) for a in full]
+        flat = ", ".join([*lengths[: len(rest)], " * ".join(lengths[len(rest) :])])
+        self.line(f"{name} = _softmax(tl.reshape({name}, ({flat},)), {len(rest)})")
+        self.line(f"{name} = tl.reshape({name}, {self.shape(full)})")
 
     # -- loops -------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from tensorc.passes.stage_graph import GraphNode, Memory, Stage, Value
 from tensorc.passes.streaming import BlockFolds, Folds
 from tensorc.passes.terms import ONE, times
 from tensorc.passes.windows import ChunkWindows
+from tensorc.passes.written_sums import factors_of
 from tensorc.plan import COLUMN, NEAR, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Update, Why
 
 ELEMENTWISE = 8  # an elementwise operation costs about this many multiply-adds of a matrix product
@@ -128,7 +129,8 @@ class Chunkwise(ChunkWindows, PairPolynomials):
         out = self._labels(node.out.axes)
         parts = self.earlier(node, pairs.memory, self._gates_of(pairs), why)
         if constant != Const(0):
-            parts.append(self._within(pairs, constant, why))
+            terms = constant.terms if isinstance(constant, Add) else (constant,)
+            parts += [self._within(pairs, term, why) for term in terms]
         return [
             self.emitter.product(p, [a for a in out if a in _all(p)], why).relabel(pairs.under) for p in parts
         ]
@@ -138,9 +140,9 @@ class Chunkwise(ChunkWindows, PairPolynomials):
         fine = self.emitter.tile("fine", True, self._gates_of(pairs), why, pairs.memory.within)
         assert fine is not None
         factors = [*self.pairs(pairs.read, pairs.own.value), fine]
-        if scale != ONE:
-            ref = self.emitter.pointwise(self._here(scale), None, why)
-            factors.append(ref.relabel(self._inner_labels(pairs) | {ROW: COLUMN}))
+        names = self._inner_labels(pairs) | {ROW: COLUMN}
+        for factor in factors_of(scale) if scale != ONE else ():
+            factors.append(self.emitter.pointwise(self._here(factor), None, why).relabel(names))
         return factors
 
     def _inner_labels(self, pairs: _Pairs) -> dict[str, str]:

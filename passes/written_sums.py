@@ -52,14 +52,14 @@ class WrittenSums(PairFactors):
         for own in memory.writes:
             node = self.nodes.get(own.value)
             if isinstance(node, Value) and isinstance(node.expr, Add):
-                terms = [_factors(term) for term in node.expr.terms]
+                terms = [factors_of(term) for term in node.expr.terms]
                 wide = len(node.out.axes)
                 if all(len(t) > 1 and all(len(_labels(f)) < wide for f in t) for t in terms):
                     return own, node, terms
         return None
 
 
-def _factors(term: Expr) -> list[Expr]:
+def factors_of(term: Expr) -> list[Expr]:
     """The factors of a product, those that have the same labels together; a sign with the first."""
     sign = 1
     while isinstance(term, Neg):

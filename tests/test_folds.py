@@ -450,3 +450,13 @@ def test_weights_of_several_heads_are_mixed(output: str) -> None:
     header, body = output.split(":\n")
     refused = check_forms(f"def f({inputs}) -> {header}:\n    {scores}\n{body}\n", (5, 17), time="n")
     assert not refused
+
+
+def test_softmax_over_two_axes_of_a_memory() -> None:
+    """Both are columns, block by block: what is read at them is selected along both."""
+    text = """
+    def f(q[n, d], k[m, h, d], v[m, h, e]) -> o[n, e]:
+        o[i, x] = softmax[j, a](q[i, c] * k[j, a, c]) * v[j, a, x]
+    """
+    for m, h in ((4, 2), (70, 65), (1, 0)):
+        check_forms(text, (1, 5, 70), features={"m": m, "h": h})

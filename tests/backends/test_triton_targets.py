@@ -147,7 +147,7 @@ def test_chunks_tiles_and_warps_that_fit() -> None:
     assert _fit(needs, (alone,), (4, 16), 16, 9, *none) == (16, 16, {"whole": (64, 4)})
     assert _fit(needs, (alone,), (4, 16), 64, 9, *none) == (64, 64, {"whole": (64, 8)})
     rows, _, fits = _fit(needs, (alone,), (4, 256), 64, 9, *none)
-    assert rows < 64 and needs(rows, 0, fits["whole"][0], 4, 256)["whole"] <= 96 * 1024
+    assert rows < 64 and needs(rows, 0, fits["whole"][0], 4, 256)["whole"] <= 72 * 1024
     rows, _, fits = _fit(needs, (both,), (4, 1024), 64, 9, *none)
     assert rows == 64 and fits == {"states": (64, 4), "reads": (64, 8)}
     assert _fit(needs, (alone,), (4, 256), 64, 9, 64, 32, 128, 4, (False, False))[:2] == (64, 32)

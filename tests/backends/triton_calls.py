@@ -154,6 +154,11 @@ TWO = """
 def f(q[n, d], k[m, h, d], v[m, h, e]) -> o[n, e]:
     o[i, x] = softmax[j, a](q[i, c] * k[j, a, c]) * v[j, a, x]
 """
+FEATURES = """
+def f(q[n, d, e], k[n, d], v[n, e]) -> o[n]:
+    p[i, a, b] = softmax[a, b](q[i, a, b])
+    o[i] = sum[j <= i](p[i, a, b] * k[j, a] * v[j, b])
+"""
 WAVES = """
 def f(v[n, e], t[]) -> o[n, e]:
     o[i, x] = cos(t) * sum[j <= i](sin(2.5) * cos(t * 1000 * (j % 3)) * v[j, x])
@@ -162,10 +167,12 @@ def f(v[n, e], t[]) -> o[n, e]:
 
 def unlisted() -> None:
     """Three unknowns a token, of which one meets another at other tokens alone; softmax over two axes of
-    columns; cosines of large numbers."""
+    columns, and of features; cosines of large numbers."""
     unknowns = [draw(40, width) * 0.6 for width in (8, 8, 5, 8, 5, 8, 5)]
     columns = [draw(20, 8), draw(18, 3, 8), draw(18, 3, 5)]
-    for text, inputs in ((THREE, unknowns), (TWO, columns), (WAVES, [draw(40, 5), torch.tensor(60.0)])):
+    features = [draw(20, 5, 6), draw(20, 5), draw(20, 6)]
+    waves = [draw(40, 5), torch.tensor(60.0)]
+    for text, inputs in ((THREE, unknowns), (TWO, columns), (FEATURES, features), (WAVES, waves)):
         expected = tensorc.compile(text, backend="torch")(*(x.double() for x in inputs))
         for split in (False, True):
             made = tensorc.compile(text, backend="triton")

@@ -80,7 +80,7 @@ def check(name: str) -> str:
                 backend="triton",
                 dtype="float32",
                 forms=FORMS[: 1 if features else 2] if program_has_chunks(text) else ("parallel",),
-                stream=not features,
+                stream=number == 0,
                 options=options,
                 seed=number,
                 positive=name in POLES,

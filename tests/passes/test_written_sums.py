@@ -1,0 +1,50 @@
+"""Sums of several writes a token: no form holds the sum as wide as the state for every token of a chunk."""
+
+from __future__ import annotations
+
+import pytest
+
+import tensorc
+from tensorc.plan import Contract, Map, ScanTile
+from tensorc.plan_io import plan_steps
+from tests.agreement import check_forms
+
+PLAIN = """
+def f(q[n, d], k[n, d], v[n, e], l[n, d], u[n, e]) -> o[n, e]:
+    s[i, c, x] = sum[j <= i](k[j, c] * v[j, x] - l[j, c] * u[j, x])
+    o[i, x] = q[i, c] * s[i, c, x]
+"""
+GATED = """
+def f(q[n, d], k[n, d], v[n, e], l[n, d], u[n, e], b[n], g[n]) -> o[n, e]:
+    w[i, c, x] = b[i] * k[i, c] * v[i, x] + l[i, c] * u[i, x]
+    o[i, x] = sum[j <= i](exp(sum[j < t <= i](g[t])) * q[i, c] * w[j, c, x])
+"""
+SELF = """
+def f(k[n, d], v[n, e], l[n, d], u[n, e]) -> o[n, e]:
+    o[i, x] = v[i, x] - sum[j < i](k[i, c] * (k[j, c] * o[j, x] + l[j, c] * u[j, x]))
+"""
+
+
+@pytest.mark.parametrize("text", [PLAIN, GATED, SELF], ids=["plain", "gated", "of itself"])
+def test_every_form_is_the_definition(text: str) -> None:
+    check_forms(text, (0, 1, 5, 17, 70))
+
+
+@pytest.mark.parametrize("text", [PLAIN, GATED, SELF], ids=["plain", "gated", "of itself"])
+def test_a_chunk_multiplies_tokens_term_by_term(text: str) -> None:
+    operator = tensorc.compile(text, form="chunkwise")
+    plan = operator.forms.plan("chunkwise", operator.forms.example_sizes({"n": 4096, "d": 64, "e": 64}))
+    steps = list(plan_steps(plan))
+    assert not any(isinstance(s, ScanTile) for s in steps)
+    assert all(len(s.out.axes) < 3 for s in steps if isinstance(s, Contract | Map))
+
+
+def test_small_states_are_carried_as_before() -> None:
+    """Where the state of each token is narrow, a scan is cheaper than pairs of tokens."""
+    text = """
+    def f(k[n, d], v[n, d], g[n, d]) -> o[n, d]:
+        o[i, c] = sum[j <= i](exp(sum[j < t <= i](g[t, c])) * (k[j, c] + v[j, c]))
+    """
+    operator = tensorc.compile(text, form="chunkwise")
+    plan = operator.forms.plan("chunkwise", operator.forms.example_sizes({"n": 4096, "d": 64}))
+    assert any(isinstance(s, ScanTile) for s in plan_steps(plan))
