@@ -63,7 +63,7 @@ def placed(
 def settled(kernel: Kernel) -> Kernel:
     """The kernel with states advanced as soon as nothing reads what they were: what is added to one need not
     be held while that for another is computed."""
-    steps = [s for s in kernel.steps if not isinstance(s, Update)]
+    steps: list[TileStep] = [s for s in kernel.steps if not isinstance(s, Update)]
     updates = [s for s in kernel.steps if isinstance(s, Update)]
     for number, update in enumerate(updates):
         state, needs = update.state.value, {r.value for r in tile_inputs(update)}

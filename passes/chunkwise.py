@@ -12,12 +12,13 @@ from functools import cached_property
 
 from tensorc.ir import Add, Const, Expr, Index, Read
 from tensorc.passes.emit import BODY
+from tensorc.passes.fold_blocks import BlockFolds
+from tensorc.passes.folding import Folds
 from tensorc.passes.pair_polynomials import PairPolynomials
 from tensorc.passes.realise import rule
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.solve import NotAffine, Row, System, cycles, system
 from tensorc.passes.stage_graph import GraphNode, Memory, Stage, Value
-from tensorc.passes.streaming import BlockFolds, Folds
 from tensorc.passes.terms import ONE, times
 from tensorc.passes.windows import ChunkWindows
 from tensorc.passes.written_sums import factors_of

@@ -48,7 +48,7 @@ from tensorc.plan import (
 from tensorc.plan_io import step_inputs, step_outputs
 
 if TYPE_CHECKING:
-    from tensorc.passes.streaming import Folds
+    from tensorc.passes.folding import Folds
 
 Bound = tuple[str, tuple[int, ...]]
 

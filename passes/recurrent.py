@@ -6,10 +6,11 @@ from functools import cached_property
 
 from tensorc.ir import Add, Call, Compare, Const, Expr, Index, Iverson, Mul, Read
 from tensorc.passes.bounds import kept_rows
+from tensorc.passes.fold_tokens import TokenFolds
+from tensorc.passes.folding import Folds
 from tensorc.passes.pair_factors import PairFactors
 from tensorc.passes.realise import rule
 from tensorc.passes.stage_graph import Memory, Stage
-from tensorc.passes.streaming import Folds, TokenFolds
 from tensorc.passes.terms import times
 from tensorc.plan import PAST, Ref, Step, Update, Why
 
