@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from tensorc.backends.tile_axes import COLUMNS, GRID, TILES, TOKENS, Axes, Axis
-from tensorc.backends.tile_kernel import Kernel
+from tensorc.backends.tile_axes import COLUMNS, GRID, TILES, TOKENS, Axes, Axis, flat
+from tensorc.backends.tile_kernel import Kernel, Summed
 from tensorc.backends.tile_pressure import held, spelled
 from tensorc.ir import Extent, Program
+from tensorc.plan import Contract
 
 FEATURES = (64, 256)  # at these sizes, in tiles of that many columns and features
 
@@ -31,7 +32,7 @@ def need(
     chunk: int,
     size: Callable[[Extent], str],
 ) -> str:
-    """The bytes that a kernel holds at its widest step; `size` spells an extent."""
+    """The bytes that a kernel holds at its widest step, and its products; `size` spells an extent."""
     inputs = {d.name for d in program.inputs}
 
     def text(axis: Axis) -> str:
@@ -52,7 +53,10 @@ def need(
         spelled(held(kernel, axes, inputs, partial(length, features=features)), text) for features in FEATURES
     ]
     widest = list(dict.fromkeys(found))
-    return widest[0] if len(widest) == 1 else f"max({', '.join(widest)})"
+    steps = [s.step if isinstance(s, Summed) else s for s in flat(kernel.steps)]
+    products = sum(isinstance(s, Contract) and s.right is not None for s in steps)
+    text = widest[0] if len(widest) == 1 else f"max({', '.join(widest)})"
+    return f"({text}, {products})"
 
 
 def needs_function(needs: Mapping[str, str], sizes: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -60,7 +64,8 @@ def needs_function(needs: Mapping[str, str], sizes: Sequence[str]) -> tuple[list
     used = [s for s in sizes if any(re.search(rf"\b{s}\b", text) for text in needs.values())]
     lines = [
         f"def _needs({', '.join(['chunk', 'columns', 'tile', 'size', *used])}):",
-        '    """The bytes that each kernel holds at its widest step; an element of the inputs has `size`."""',
+        '    """For each kernel the bytes of its widest step, where an element of the inputs has `size`, and',
+        '    its products."""',
         "    return {",
         *(f'        "{name}": {text},' for name, text in needs.items()),
         "    }",

@@ -42,23 +42,23 @@ def _family(device):
 
 
 def _registers(family, size):
-    """How many bytes of tiles some warps can hold, where elements of the inputs have `size` bytes.
+    """For some warps: how many bytes of tiles they can hold, where elements of the inputs have `size` bytes,
+    and how many bytes each product of the kernel takes away.
 
-    Measured by compiling: the rest of the 255 registers of a thread (512 of "hip" with four warps) holds
-    operands, addresses and masks. From 9 on, products read their operands from shared memory; before, those
-    of 16 bits lie in registers, the same in several warps; so do those of products without tensor cores.
+    Measured by compiling the catalogue: 5 registers a thread for each product, and all but 110 to 130 of the
+    255 (512 of "hip" with four warps) for operands, addresses and masks. Products without tensor cores, and
+    those of 16 bits before 9, read operands from registers.
     """
     if family == "hip":
-        return ((4, 120 * 1024),)
-    if size == 4:
-        return ((4, 32 * 1024), (8, 72 * 1024))
-    return ((4, 22 * 1024), (8, 50 * 1024)) if family < 9 else ((4, 46 * 1024), (8, 100 * 1024))
+        return ((4, 185 * 1024, 5 * 1024),)
+    most = 108 if size == 4 else 112 if family < 9 else 124
+    return ((4, 65 * 1024, 5 * 512), (8, most * 1024, 5 * 1024))
 
 
 def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
     """The rows of a chunk, the columns of a block, and for each kernel to launch the features of a tile and
-    the warps: the least work among what fits registers by the bytes that each kernel `needs` at once. Where
-    nothing fits it is the least that is too much, which spills. What is given stays.
+    the warps: the least work among what fits registers by what each kernel `needs`, bytes of tiles at once
+    and products. Where nothing fits it is the least that is too much, which spills. What is given stays.
 
     `ways`: for each value the kernel that makes it in one pass, those that make it narrowly, and whether the
     one goes through chunks in order, so that narrow ones do more at once; `split`: (whether that is wanted,
@@ -69,7 +69,7 @@ def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
         return _FITS[key]
     room = _registers(family, sizes[0])
     if warps is not None:
-        room = ((warps, max(most for _, most in room)),)
+        room = ((warps, *max(one[1:] for one in room)),)
     tiles = (64, 32, 16, 8, 4) if tile is None else (tile,)
     chunks = [r for r in (128, 64, 32, 16) if r <= most] if chunk is None else [chunk]
     best = None
@@ -82,7 +82,7 @@ def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
             wanted = split[0] and (serial or split[1])
             if split[1]:
                 order = order[-1:] if wanted else order[:1]
-            options = [_choices(names, tried, room, rows) for names in order]
+            options = [_choices(names, tried, room, rows, 1.3 if names is narrow else 1) for names in order]
             first = options[-1] if wanted and not options[-1][0] else min(options, key=lambda one: one[:2])
             excess, work, found = excess + first[0], work + first[1], found | first[2]
         if best is None or (excess, work) < best[:2]:
@@ -91,18 +91,21 @@ def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
     return best[2]
 
 
-def _choices(names, tried, room, rows):
+def _choices(names, tried, room, rows, weight):
     """How many bytes too many some kernels need with the tiles and warps chosen for each, their work, and the
-    choices. What is multiplied within a chunk is done again for each tile; a chunk costs something itself."""
+    choices. Of each product, what is within a chunk is done again for each tile; short chunks leave tensor
+    cores idle. `weight`: for what is read more than once."""
     excess, work, found = 0, 0.0, {}
     for name in names:
-        fits = [(t, w) for t, needs in tried for w, bytes in room if needs[name] <= bytes]
-        if not fits:
-            tile, needs = min(tried, key=lambda one: one[1][name])
-            fits = [(tile, room[-1][0])]
-            excess += needs[name] - room[-1][1]
-        found[name] = fits[0]
-        work += (rows * 64 / fits[0][0] + 64) * (1 + 32 / rows)
+        every = [
+            (needs[name][0] + needs[name][1] * each - most, tile, warps)
+            for tile, needs in tried
+            for warps, most, each in room
+        ]
+        over, tile, warps = next((one for one in every if one[0] <= 0), min(every, key=lambda one: one[0]))
+        found[name] = tile, warps
+        excess += max(0, over)
+        work += weight * max(1, tried[0][1][name][1]) * (rows * 64 / tile + 64) * (1 + 2048 / rows**2)
     return excess, work, found
 
 

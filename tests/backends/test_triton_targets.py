@@ -137,9 +137,10 @@ def test_chunks_tiles_and_warps_that_fit() -> None:
     given stays."""
     from tensorc.backends.triton_host import _fit
 
-    def needs(chunk: int, columns: int, tile: int, size: int, d: int) -> dict[str, int]:
+    def needs(chunk: int, columns: int, tile: int, size: int, d: int) -> dict[str, tuple[int, int]]:
         whole = 4 * (d * tile + 3 * chunk * chunk + 2 * chunk * d)
-        return {"whole": whole, "states": 4 * tile * tile, "reads": 4 * (chunk * chunk + 2 * chunk * tile)}
+        reads = 4 * (chunk * chunk + 2 * chunk * tile)
+        return {"whole": (whole, 4), "states": (4 * tile * tile, 1), "reads": (reads, 3)}
 
     alone = (("whole",), (), True)
     both = (("whole",), ("states", "reads"), True)
@@ -147,18 +148,32 @@ def test_chunks_tiles_and_warps_that_fit() -> None:
     assert _fit(needs, (alone,), (4, 16), 16, 9, *none) == (16, 16, {"whole": (64, 4)})
     assert _fit(needs, (alone,), (4, 16), 64, 9, *none) == (64, 64, {"whole": (64, 8)})
     rows, _, fits = _fit(needs, (alone,), (4, 256), 64, 9, *none)
-    assert rows < 64 and needs(rows, 0, fits["whole"][0], 4, 256)["whole"] <= 72 * 1024
+    assert rows < 64 and needs(rows, 0, fits["whole"][0], 4, 256)["whole"][0] <= 86 * 1024
     rows, _, fits = _fit(needs, (both,), (4, 1024), 64, 9, *none)
-    assert rows == 64 and fits == {"states": (64, 4), "reads": (64, 8)}
+    assert rows == 64 and fits == {"states": (64, 4), "reads": (64, 4)}
     assert _fit(needs, (alone,), (4, 256), 64, 9, 64, 32, 128, 4, (False, False))[:2] == (64, 32)
     assert _fit(needs, (alone,), (4, 64), 64, "hip", *none)[2] == {"whole": (64, 4)}
+
+
+def test_products_take_room() -> None:
+    from tensorc.backends.triton_host import _fit
+
+    def needs(chunk: int, columns: int, tile: int, size: int, products: int) -> dict[str, tuple[int, int]]:
+        return {"whole": (1024 * tile, products)}
+
+    ways = ((("whole",), (), True),)
+    found = [
+        _fit(needs, ways, (2, n), 64, 9, None, None, None, None, (False, False))[2]["whole"]
+        for n in (0, 2, 11, 20)
+    ]
+    assert found == [(64, 4), (64, 8), (64, 8), (16, 8)]
 
 
 def test_narrow_kernels_are_taken_where_they_are_wanted() -> None:
     from tensorc.backends.triton_host import _fit
 
-    def needs(chunk: int, columns: int, tile: int, size: int) -> dict[str, int]:
-        return {"whole": 16, "reads": 1 << 30}
+    def needs(chunk: int, columns: int, tile: int, size: int) -> dict[str, tuple[int, int]]:
+        return {"whole": (16, 1), "reads": (1 << 30, 1)}
 
     for serial in (True, False):
         ways = ((("whole",), ("reads",), serial),)
