@@ -55,8 +55,8 @@ def need(
     widest = list(dict.fromkeys(found))
     steps = [s.step if isinstance(s, Summed) else s for s in flat(kernel.steps)]
     products = sum(isinstance(s, Contract) and s.right is not None for s in steps)
-    text = widest[0] if len(widest) == 1 else f"max({', '.join(widest)})"
-    return f"({text}, {products})"
+    held_bytes = widest[0] if len(widest) == 1 else f"max({', '.join(widest)})"
+    return f"({held_bytes}, {products})"
 
 
 def needs_function(needs: Mapping[str, str], sizes: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -51,8 +51,8 @@ def _registers(family, size):
     """
     if family == "hip":
         return ((4, 185 * 1024, 5 * 1024),)
-    most = 108 if size == 4 else 112 if family < 9 else 124
-    return ((4, 65 * 1024, 5 * 512), (8, most * 1024, 5 * 1024))
+    few, most = (36, 108) if size == 4 else (28, 106) if family < 9 else (52, 122)
+    return ((4, few * 1024, 5 * 512), (8, most * 1024, 5 * 1024))
 
 
 def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
