@@ -78,7 +78,7 @@ class StepPrinter(TileBase):
                     masks += self._row_masks(lag, labels)
                     early = it if lag != 0 else ""
                 case Lane(label=label):
-                    pointer.append(f"{self._lane(tensor, label, labels)} * {stride}")
+                    pointer += self._lane(tensor, label, labels, self._outer(subscripts, k), stride)
                     if self.scope[label].role not in POINTS:
                         masks.append(spread(self.mask(label), (label,), labels))
                 case Place(expr=expr, extent=extent):
@@ -96,10 +96,28 @@ class StepPrinter(TileBase):
                     masks.append(spread(self.mask(label), (label,), labels))
         return Address(" + ".join(pointer), tuple(masks), tuple(whole), early)
 
-    def _lane(self, tensor: str, label: str, labels: Sequence[str]) -> str:
+    def _lane(
+        self, tensor: str, label: str, labels: Sequence[str], outer: bool, stride: str
+    ) -> tuple[str, ...]:
+        """How far positions are from the first, in 64 bits where 32 may be too few: `outer`: the axis is
+        around that of the tokens."""
+        if self.scope[label].role == COLUMNS:
+            name = self.columns(label)
+            start = f"{name}_start - cached_first" if tensor in self.cached else f"{name}_start"
+            slot = spread(f"{name}_slot", (label,), self.lanes(labels))
+            return f"tl.cast({start}, tl.int64) * {stride}", f"{slot} * {stride}"
         text = self.position(label, labels)
-        shifted = tensor in self.cached and self.scope[label].role == COLUMNS
-        return f"({text} - cached_first)" if shifted else text
+        return (f"tl.cast({text}, tl.int64) * {stride}" if outer else f"{text} * {stride}",)
+
+    def _outer(self, subscripts: Sequence[Subscript], place: int) -> bool:
+        """Whether tokens come after an axis; where tokens are features like others, whether anything does."""
+        later = subscripts[place + 1 :]
+        if self.kernel.order == "once":
+            return bool(later)
+        return any(isinstance(s, Row) or self._is_columns(s) for s in later)
+
+    def _is_columns(self, subscript: Subscript) -> bool:
+        return isinstance(subscript, Lane) and self.scope[subscript.label].role == COLUMNS
 
     def _rows(self, lag: int | str, labels: Sequence[str]) -> tuple[str, str]:
         """The place of rows in the order of the loop, and in memory."""

@@ -48,7 +48,8 @@ class StreamPrinter(RelationPrinter):
             end = f"{name}_high"
         self.line(f"for {name}_start in range({start}, {end}, COLUMNS):")
         self.depth += 1
-        self.line(f"{name}_at = {name}_start + tl.arange(0, COLUMNS)")
+        self.line(f"{name}_slot = tl.arange(0, COLUMNS)")
+        self.line(f"{name}_at = {name}_start + {name}_slot")
         self.line(f"{name}_in = {name}_at < {end}")
 
     def integer(self, expr: Expr) -> str:

@@ -158,8 +158,8 @@ def _forms(operator: Operator, sizes: Mapping[str, int]) -> list[str]:
     if operator.forms.streams() and "recurrent" not in found:
         with suppress(BackendError):
             operator.forms.source("recurrent", full)
-            found.append("recurrent")
-    return found
+            found.append(operator.forms.plan("recurrent", full).form)  # of caches: a chunk of one row
+    return list(dict.fromkeys(found))
 
 
 def _launches(

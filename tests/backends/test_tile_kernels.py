@@ -122,3 +122,13 @@ def test_groups() -> None:
     reads = {"a": ["a"], "b": ["a"], "c": ["b", "d"], "d": ["c"], "e": []}
     assert state_groups(reads, lambda names: None) == [["a"], ["b"], ["c", "d"], ["e"]]
     assert state_groups(reads, lambda names: (1, 0)) == [["a", "e"], ["b"], ["c", "d"]]
+
+
+def test_addresses_are_of_64_bits() -> None:
+    """A row, a column or a head is so many elements from the first that 32 bits may be too few."""
+    text = "\n".join(writers("grouped_queries")["kernel"].write())
+    assert "row = it.to(tl.int64)" in text
+    assert "tl.cast(h_at, tl.int64) * q_s0" in text
+    assert "tl.cast(column_start - cached_first, tl.int64) * k" in text
+    once = "\n".join(writers("mpo", "parallel")["1"].write())
+    assert "tl.cast(R_at, tl.int64) * B_s0" in once and "S_at[None, :] * B_s3" in once
