@@ -178,13 +178,17 @@ class Moves:
     def _subscript(self, expr: Expr, axis: str, extent: Extent | None) -> Subscript:
         if isinstance(expr, Index) and expr.name == ROW == axis:
             return Row()
-        if isinstance(expr, Index) and expr.name == axis:
-            return Lane(axis)
+        if isinstance(expr, Index) and (expr.name == axis or self._extent(expr.name) == extent):
+            return Lane(expr.name)
         if axis == ROW:
             raise self._refusal("rows of a chunk are read at computed places")
         if extent is None:
             raise self._refusal("tokens are read at computed places")
         return Place(expr, extent)
+
+    def _extent(self, label: str) -> Extent | str:
+        """The extent of a label; of tokens a word, which is no extent."""
+        return self.extents.get(label, label)
 
     # -- states of rows ------------------------------------------------------------------------------------
 

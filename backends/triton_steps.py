@@ -83,7 +83,8 @@ class StepPrinter(TileBase):
                         masks.append(spread(self.mask(label), (label,), labels))
                 case Place(expr=expr, extent=extent):
                     text = self.printer.given(expr, labels)
-                    pointer.append(f"({text}) * {stride}")
+                    place = f"tl.cast({text}, tl.int64)" if self._outer(subscripts, k) else f"({text})"
+                    pointer.append(f"{place} * {stride}")
                     found = [f"({text} >= 0)", f"({text} < {self.size(extent)})"]
                     lanes = {n.name for n in walk(expr) if isinstance(n, Index)} & set(labels)
                     if lanes or not labels:

@@ -129,6 +129,6 @@ def test_addresses_are_of_64_bits() -> None:
     text = "\n".join(writers("grouped_queries")["kernel"].write())
     assert "row = it.to(tl.int64)" in text
     assert "tl.cast(h_at, tl.int64) * q_s0" in text
-    assert "tl.cast(column_start - cached_first, tl.int64) * k" in text
+    assert "tl.cast(cached_start - cached_first, tl.int64) * k" in text
     once = "\n".join(writers("mpo", "parallel")["1"].write())
     assert "tl.cast(R_at, tl.int64) * B_s0" in once and "S_at[None, :] * B_s3" in once
