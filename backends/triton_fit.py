@@ -7,7 +7,7 @@ sizes as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 
 from tensorc.backends.tile_axes import COLUMNS, GRID, TILES, TOKENS, Axes, Axis, flat
@@ -31,9 +31,10 @@ def need(
     program: Program,
     chunk: int,
     size: Callable[[Extent], str],
+    inputs: Container[str],
 ) -> str:
-    """The bytes that a kernel holds at its widest step, and its products; `size` spells an extent."""
-    inputs = {d.name for d in program.inputs}
+    """The bytes that a kernel holds at its widest step, and its products; `size` spells an extent, `inputs`
+    are the tensors whose elements have the size of those of the caller."""
 
     def text(axis: Axis) -> str:
         if axis.role == TOKENS or axis.extent is None:

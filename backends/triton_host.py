@@ -51,7 +51,7 @@ def _registers(family, size):
     """
     if family == "hip":
         return ((4, 185 * 1024, 5 * 1024),)
-    few, most = (36, 108) if size == 4 else (28, 106) if family < 9 else (52, 122)
+    few, most = (36, 94 if family < 9 else 106) if size == 4 else (28, 104) if family < 9 else (52, 122)
     return ((4, few * 1024, 5 * 512), (8, most * 1024, 5 * 1024))
 
 

@@ -356,7 +356,10 @@ class LaunchWriter(TorchHead):
         constants = {"CHUNK": "chunk", "COLUMNS": "columns", "DOT": "dot", "PRECISION": "precision"}
         arguments += [constants[c] for c in writer.constants]
         options = "num_warps=warps, num_stages=stages"
-        self.needs[kernel.name] = need(kernel, writer.axes, self.program, self._chunk(), self.printer.size)
+        given = {d.name for d in self.program.inputs}
+        given |= {c.tensor for found in self.cuts for c in found.caches if c.source in given}
+        chunk, spelled = self._chunk(), self.printer.size
+        self.needs[kernel.name] = need(kernel, writer.axes, self.program, chunk, spelled, given)
         self.line(f'tile, warps = fits["{kernel.name}"]', depth)
         self.line(f"grid = {' * '.join(grid)}", depth)
         self.line("if grid:", depth)
