@@ -62,24 +62,50 @@ def verdict(row: Mapping[str, Any]) -> str:
     return "spills" if row["spilled"] else ""
 
 
+def load(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+
+
+def save(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of a table, and what is to be read of it."""
+    lines = ",\n".join(json.dumps([*row.values()]) for row in rows)
+    columns = json.dumps([*rows[0]] if rows else [])
+    path.write_text(f'{{"columns": {columns}, "rows": [\n{lines}\n]}}\n', encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
+
+
+def cell(row: Mapping[str, Any] | None) -> str:
+    """What one kernel needs on a target."""
+    if row is None:
+        return ""
+    chunk = (row["blocks"] or {}).get("CHUNK", "")
+    note = f" **{row['spilled']} spilled**" if verdict(row) == "spills" else f" {verdict(row)}"
+    return f"{chunk}/{row['warps']}: {row['registers']}, {row['shared'] / 1024:.3g}{note}".strip()
+
+
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table."""
+    """The table: a line for each kernel."""
     good = sum(not verdict(r) for r in rows)
+    kinds = list(dict.fromkeys((r["target"], r["dtype"]) for r in rows))
+    titles = ["kernel", "form", "d", *(f"{target} {dtype}" for target, dtype in kinds)]
     lines = [
         "# Kernels on targets",
         "",
         "Compiled ahead of time by `python -m benchmarks.triton_targets` at the configuration that is chosen "
-        f"by default: {good} of {len(rows)} kernels spill nothing and fit shared memory. `d` features; "
-        "registers and bytes of spilled ones are a thread's, bytes of shared memory a program's.",
+        f"by default: {good} of {len(rows)} kernels spill nothing and fit shared memory. `d` features. Cells "
+        "are chunk / warps: registers a thread, KiB of shared memory a program, and bytes of registers that "
+        "a thread spills. A cell is empty where another kernel is chosen.",
         "",
-        "| kernel | form | d | dtype | target | chunk | warps | registers | spilled | shared | |",
-        "| --- | --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        f"| {' | '.join(titles)} |",
+        f"| --- | --- | ---: |{' --- |' * len(kinds)}",
     ]
+    found: dict[tuple[str, str, int], dict[tuple[str, str], Mapping[str, Any]]] = {}
     for r in rows:
-        chunk = (r["blocks"] or {}).get("CHUNK", "")
-        names = ("kernel", "form", "d", "dtype", "target"), ("warps", "registers", "spilled", "shared")
-        cells = [*(r[k] for k in names[0]), chunk, *(r[k] for k in names[1]), verdict(r)]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        found.setdefault((r["kernel"], r["form"], r["d"]), {})[r["target"], r["dtype"]] = r
+    for (kernel, form, d), own in found.items():
+        lines.append(f"| {' | '.join([kernel, form, str(d), *(cell(own.get(k)) for k in kinds)])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -95,7 +121,7 @@ def main() -> None:
     chosen = parser.parse_args()
     rows: list[dict[str, Any]] = []
     if chosen.only and chosen.output.exists():
-        rows = json.loads(chosen.output.read_text(encoding="utf-8"))
+        rows = load(chosen.output)
     order = names()
     for d in chosen.features:
         for name in chosen.only or order:
@@ -110,8 +136,7 @@ def main() -> None:
             print(f"{name} d={d}: {len(found)} compiled in {seconds:.0f} s", *bad, sep="\n    ", flush=True)
             rows = [r for r in rows if (r["program"], r["d"]) != (name, d)] + found
             rows.sort(key=lambda r: (order.index(r["program"]), r["d"]))
-            chosen.output.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
-            chosen.output.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
+            save(chosen.output, rows)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@ whole, `benchmarks/results/triton_targets.json`."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,8 +17,8 @@ HAVE = find_spec("torch") is not None and find_spec("triton") is not None
 if not HAVE:
     pytest.skip("needs torch and triton", allow_module_level=True)
 
-from benchmarks.triton_targets import RESULTS, measure, verdict  # noqa: E402
-from tensorc.triton_targets import Compiler, Usage, table, usages  # noqa: E402
+from benchmarks.triton_targets import RESULTS, TARGETS, load, measure, names, verdict  # noqa: E402
+from tensorc.triton_targets import DTYPES, Compiler, Usage, table, usages  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every kind of kernel once: states, decays, chains, triangular systems, streams, gradients.
@@ -38,7 +37,7 @@ def f(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
 
 
 def saved() -> dict[tuple[str, str, str, str], dict[str, object]]:
-    rows = json.loads((RESULTS / "triton_targets.json").read_text(encoding="utf-8"))
+    rows = load(RESULTS / "triton_targets.json")
     return {(r["kernel"], r["form"], r["target"], r["dtype"]): r for r in rows if r["d"] == 64}
 
 
@@ -55,24 +54,33 @@ def test_kernels_need_no_more_than_they_did(name: str, target: str, dtype: str) 
         assert row["shared"] <= 1.1 * before["shared"], (row, before)  # type: ignore[operator]
 
 
-# Kernels that spill at their default configuration, by the table: bytes a thread.
+# Kernels of the table that spill more than WIDE bytes a thread.
 SPILL = {
-    ("mamba2_kernel", "gfx942", "bfloat16"): 412,
-    ("mamba2_kernel", "gfx942", "float32"): 20,
-    ("mamba2_kernel", "sm_80", "float32"): 160,
-    ("mamba2_kernel", "sm_90", "bfloat16"): 88,
-    ("mamba2_kernel", "sm_90", "float32"): 96,
-    ("mamba2_reads", "gfx942", "bfloat16"): 84,
-    ("retention_kernel", "sm_80", "float32"): 8,
-    ("scalar_gated_grad_1_kernel", "sm_90", "bfloat16"): 8,
-    ("scalar_gated_grad_2_kernel", "sm_80", "bfloat16"): 24,
-    ("scalar_gated_grad_2_kernel", "sm_90", "bfloat16"): 64,
+    ("packed_documents_kernel", "chunkwise", "sm_80", "bfloat16"): 176,
+    ("comba_grad_2_reads2", "chunkwise", "sm_80", "float32"): 128,
+    ("cosformer_grad_1_states2", "chunkwise", "sm_80", "float32"): 136,
+    ("hgrn2_grad_2_reads1", "chunkwise", "sm_80", "bfloat16"): 88,
+    ("row_column_attention_grad_1_kernel", "chunkwise", "sm_80", "bfloat16"): 236,
+    ("row_column_attention_grad_1_kernel", "chunkwise", "sm_80", "float32"): 848,
+    ("row_column_attention_grad_1_kernel", "chunkwise", "sm_90", "float32"): 648,
 }
+WIDE = 64
 
 
-def test_what_the_table_has_spilling_is_known() -> None:
-    found = {key: row["spilled"] for key, row in saved().items() if verdict(row)}
-    assert found == SPILL
+def test_few_kernels_of_the_table_spill_and_none_of_them_much() -> None:
+    rows = saved()
+    bad = {key: row for key, row in rows.items() if verdict(row)}
+    assert all(verdict(row) == "spills" for row in bad.values())
+    assert len(bad) <= 0.025 * len(rows)
+    assert {key: row["spilled"] for key, row in bad.items() if row["spilled"] > WIDE} == SPILL  # type: ignore[operator]
+
+
+def test_the_table_has_the_whole_catalogue() -> None:
+    rows = load(RESULTS / "triton_targets.json")
+    assert {r["program"] for r in rows} == set(names())
+    for name in names():
+        own = [r for r in rows if r["program"] == name]
+        assert {(r["target"], r["dtype"]) for r in own} == {(t, d) for t in TARGETS for d in DTYPES}
 
 
 def test_targets_that_nobody_knows() -> None:
