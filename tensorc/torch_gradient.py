@@ -56,6 +56,9 @@ def _like(grad: Tensor, tensor: Tensor) -> Tensor:
     return grad if grad.dtype == tensor.dtype else grad.to(tensor.dtype)
 
 
+CHOICES = ("auto", "program", "source")
+
+
 class Gradients:
     """The gradient programs of an operator, made at their first use.
 
@@ -64,8 +67,21 @@ class Gradients:
 
     def __init__(self, operator: TorchOperator) -> None:
         self.operator = operator
-        self.prefer = "auto"
+        self._prefer = "auto"
         self._found: dict[object, Backward | Missing] = {}
+
+    @property
+    def prefer(self) -> str:
+        """Which backward pass is used."""
+        return self._prefer
+
+    @prefer.setter
+    def prefer(self, choice: str) -> None:
+        if choice not in CHOICES:
+            raise TensorcError(
+                f"prefer = {choice!r} is no choice; choices are {', '.join(map(repr, CHOICES))}."
+            )
+        self._prefer = choice
 
     def find(self, sizes: Mapping[str, int], outputs: Mask, tensors: Mask) -> Backward | Missing:
         """The gradient of some outputs by some tensors: the inputs and, where there are more, the states

@@ -369,3 +369,11 @@ def f(k[n, d], v[n, e], a[n], w=5) -> o[n, e]:
     given = [torch.zeros(shape, requires_grad=True) for shape in ((0, 3), (0, 2), (0,))]
     tensorc.compile(text, backend="torch", form=form)(*given).sum().backward()
     assert [t.grad.shape for t in given] == [t.shape for t in given]
+
+
+def test_choices_that_there_are_not() -> None:
+    path = Path(__file__).resolve().parents[1] / "examples" / "linear_attention.tc"
+    f = tensorc.compile(path, backend="torch")
+    with pytest.raises(tensorc.TensorcError, match="choices are 'auto', 'program', 'source'"):
+        f.gradients.prefer = "fastest"
+    assert f.gradients.prefer == "auto"
