@@ -174,6 +174,9 @@ class RelationPrinter(StepPrinter):
             text = self.masked(ref, labels, [a for a in over if a in ref.axes])
             if set(self.labels(ref)) != set(labels):
                 text = self.broadcast(text, labels)
+        bare = [a for a in over if ref is None or a not in ref.axes]
+        if bare:
+            text = f"tl.where({self.inside(bare, labels)}, {text}, 0.0)"
         return text if len(sums) == 2 else f"({text}) * _parity({sums[2]})"
 
     # -- scans -------------------------------------------------------------------------------------------

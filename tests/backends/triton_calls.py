@@ -159,6 +159,10 @@ def f(q[n, d, e], k[n, d], v[n, e]) -> o[n]:
     p[i, a, b] = softmax[a, b](q[i, a, b])
     o[i] = sum[j <= i](p[i, a, b] * k[j, a] * v[j, b])
 """
+DECAYS = """
+def f(A[n], v[n, e], G[n, d]) -> o[n, e]:
+    o[i, x] = sum[u, l, c, j, j >= i, u < j, l <= u](A[l] * A[j] * exp(2 * sum[u < t <= j](G[t, c])) * v[u, x])
+"""
 WAVES = """
 def f(v[n, e], t[]) -> o[n, e]:
     o[i, x] = cos(t) * sum[j <= i](sin(2.5) * cos(t * 1000 * (j % 3)) * v[j, x])
@@ -167,12 +171,14 @@ def f(v[n, e], t[]) -> o[n, e]:
 
 def unlisted() -> None:
     """Three unknowns a token, of which one meets another at other tokens alone; softmax over two axes of
-    columns, and of features; cosines of large numbers."""
+    columns, and of features; decays with no factor beside them; cosines of large numbers."""
     unknowns = [draw(40, width) * 0.6 for width in (8, 8, 5, 8, 5, 8, 5)]
     columns = [draw(20, 8), draw(18, 3, 8), draw(18, 3, 5)]
     features = [draw(20, 5, 6), draw(20, 5), draw(20, 6)]
     waves = [draw(40, 5), torch.tensor(60.0)]
-    for text, inputs in ((THREE, unknowns), (TWO, columns), (FEATURES, features), (WAVES, waves)):
+    decays = [draw(19), draw(19, 5), -draw(19, 17).abs()]
+    cases = ((THREE, unknowns), (TWO, columns), (FEATURES, features), (DECAYS, decays), (WAVES, waves))
+    for text, inputs in cases:
         expected = tensorc.compile(text, backend="torch")(*(x.double() for x in inputs))
         for split in (False, True):
             made = tensorc.compile(text, backend="triton")
