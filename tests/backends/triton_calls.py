@@ -161,7 +161,8 @@ def f(q[n, d, e], k[n, d], v[n, e]) -> o[n]:
 """
 DECAYS = """
 def f(A[n], v[n, e], G[n, d]) -> o[n, e]:
-    o[i, x] = sum[u, l, c, j, j >= i, u < j, l <= u](A[l] * A[j] * exp(2 * sum[u < t <= j](G[t, c])) * v[u, x])
+    D[j, u, c] = exp(2 * sum[u < t <= j](G[t, c]))
+    o[i, x] = sum[u, l, c, j, j >= i, u < j, l <= u](A[l] * A[j] * D[j, u, c] * v[u, x])
 """
 WAVES = """
 def f(v[n, e], t[]) -> o[n, e]:
@@ -176,7 +177,7 @@ def unlisted() -> None:
     columns = [draw(20, 8), draw(18, 3, 8), draw(18, 3, 5)]
     features = [draw(20, 5, 6), draw(20, 5), draw(20, 6)]
     waves = [draw(40, 5), torch.tensor(60.0)]
-    decays = [draw(19), draw(19, 5), -draw(19, 17).abs()]
+    decays = [draw(19), draw(19, 16), -draw(19, 17).abs()]
     cases = ((THREE, unknowns), (TWO, columns), (FEATURES, features), (DECAYS, decays), (WAVES, waves))
     for text, inputs in cases:
         expected = tensorc.compile(text, backend="torch")(*(x.double() for x in inputs))
