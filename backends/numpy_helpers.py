@@ -374,9 +374,10 @@ def _begin(shape, value, dtype):
 
 
 def _guard(x, mask, start, own):
-    """x where the mask holds (None: everywhere), else the start of a reduction; in place if x is ours."""
+    """x where the mask holds (None: everywhere), else the start of a reduction; in place if x is ours, else
+    an array that may be overwritten."""
     if mask is None:
-        return x
+        return x if own else x.copy()
     if not own or np.broadcast_shapes(x.shape, mask.shape) != x.shape:
         return np.where(mask, x, x.dtype.type(start))
     np.copyto(x, start, where=~mask)

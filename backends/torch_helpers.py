@@ -367,8 +367,10 @@ def _nowhere(mask):
 
 
 def _guard(x, mask, start, own):
-    """x where the mask holds (None: everywhere), else the start of a reduction."""
-    return x if mask is None else torch.where(mask, x, start)
+    """x where the mask holds (None: everywhere), else the start of a reduction: may be overwritten."""
+    if mask is None:
+        return x if own else x.clone()
+    return torch.where(mask, x, start)
 
 
 def _finite(top):

@@ -6,6 +6,7 @@ import copy
 import pickle
 import re
 import tracemalloc
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 import tensorc
 from tensorc.errors import FormError
 from tests.agreement import check_forms
+
+HAVE_TORCH = find_spec("torch") is not None
 
 ATTENTION = """
 def attention(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
@@ -460,3 +463,16 @@ def test_softmax_over_two_axes_of_a_memory() -> None:
     """
     for m, h in ((4, 2), (70, 65), (1, 0)):
         check_forms(text, (1, 5, 70), features={"m": m, "h": h})
+
+
+def test_a_pair_beside_a_window_and_without_one() -> None:
+    """Where a window has all columns, what it leaves of a pair is a copy: it may be overwritten."""
+    text = """
+    def f(k[h, n], l[n], m[n]) -> a[n], b[n]:
+        p[i, j] = tanh(m[i] * m[j]) * [j <= i]
+        w[s, i, j] = sigmoid(m[i] * k[s, j]) * [i - 3 < j] * [j <= i]
+        a[i] = sum[s, j](w[s, i, j] * p[i, j] * l[j])
+        b[i] = sum[j](p[i, j] * l[j])
+    """
+    for backend in ("numpy", "torch") if HAVE_TORCH else ("numpy",):
+        check_forms(text, (1, 5, 17), time="n", backend=backend)
