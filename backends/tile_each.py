@@ -25,6 +25,8 @@ def one_by_one(kernel: Kernel, axes: Axes) -> frozenset[Node]:
 
 def _summed_together(steps: Sequence[TileStep], axes: Axes) -> list[Axis]:
     """All but the last axis that the one product of a kernel sums over."""
+    if not all(isinstance(s, Contract | Fetch | Put | Recall) for s in steps):
+        return []
     products = [s for s in steps if isinstance(s, Contract)]
     groups = dot_labels(products[0]) if len(products) == 1 else None
     if groups is None:
@@ -91,4 +93,7 @@ def _adds(stream: Stream, axes: Axes, axis: Axis) -> bool:
         and not any(axes.scopes[id(s)][a] is axis for a in s.out.axes)
     }
     readers = [s for s in stream.steps if any(r.value in sums for r in tile_inputs(s))]
-    return all(isinstance(s, Accumulate) and s.op == "sum" for s in readers)
+    added = [s for s in stream.steps if isinstance(s, Accumulate)]
+    return all(isinstance(s, Accumulate) and s.op == "sum" for s in readers) and all(
+        s.addend.value in sums for s in added
+    )

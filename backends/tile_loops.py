@@ -103,7 +103,7 @@ def looped(kernel: Kernel, axes: Axes) -> Kernel:
         try:
             return replace(kernel, steps=tuple(found.block(found.wanted(goals, set(), set()), set(), set())))
         except Whole as error:
-            for axis in error.axes:
+            for axis in error.axes or [a for a in axes.all if a.role in LOOPS]:
                 axis.role = LANE
     return kernel
 

@@ -53,10 +53,17 @@ class WrittenSums(PairFactors):
             node = self.nodes.get(own.value)
             if isinstance(node, Value) and isinstance(node.expr, Add):
                 terms = [factors_of(term) for term in node.expr.terms]
-                wide = len(node.out.axes)
-                if all(len(t) > 1 and all(len(_labels(f)) < wide for f in t) for t in terms):
+                once = sum(r.value == own.value for r in memory.writes) == 1
+                if once and all(_narrow(term, frozenset(node.out.axes)) for term in terms):
                     return own, node, terms
         return None
+
+
+def _narrow(term: list[Expr], axes: frozenset[str]) -> bool:
+    """Whether factors have all labels together, and none of them has all: a label that a term lacks would be
+    summed over it, too."""
+    labels = [_labels(factor) for factor in term]
+    return frozenset().union(*labels) >= axes and all(len(own) < len(axes) for own in labels)
 
 
 def factors_of(term: Expr) -> list[Expr]:

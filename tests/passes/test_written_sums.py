@@ -24,6 +24,23 @@ def f(k[n, d], v[n, e], l[n, d], u[n, e]) -> o[n, e]:
     o[i, x] = v[i, x] - sum[j < i](k[i, c] * (k[j, c] * o[j, x] + l[j, c] * u[j, x]))
 """
 
+TWICE = """
+def f(p[n], b[n], u[d], z[d], q[n, d]) -> o[n, d]:
+    W[j, c] = p[j] * u[c] + b[j] * z[c]
+    S[i, c, y] = 0.9 * S[i - 1, c, y] + W[i, c] * W[i, y]
+    o[i, c] = q[i, y] * S[i, c, y]
+"""
+SPREAD = """
+def f(k[n, d], w[n, e], p[n], b[n, d], q[n, d]) -> o[n]:
+    W[j, c, x] = k[j, c] * w[j, x] + p[j] * b[j, c]
+    o[i] = sum[j <= i, c, x](q[i, c] * W[j, c, x])
+"""
+
+
+@pytest.mark.parametrize("text", [TWICE, SPREAD], ids=["a value twice", "a term without a label"])
+def test_what_is_not_taken_apart(text: str) -> None:
+    check_forms(text, (1, 5, 70, 150))
+
 
 @pytest.mark.parametrize("text", [PLAIN, GATED, SELF], ids=["plain", "gated", "of itself"])
 def test_every_form_is_the_definition(text: str) -> None:
