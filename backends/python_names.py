@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+from collections.abc import Sequence
 from itertools import count
 
 from tensorc.ir import Program
@@ -18,7 +19,7 @@ RESERVED = (
     | frozenset(  # of kernels, and of what calls them
         "tl triton pid it row row_in slot first last chunks cached_first cached_start cached_at cached_in "
         "cached_low cached_high column_start column_at column_in column_low column_high columns tile warps "
-        "stages split precision dot grid CHUNK COLUMNS DOT PRECISION".split()
+        "stages split precision in_place fits outputs size dot grid CHUNK COLUMNS DOT PRECISION".split()
     )
     | frozenset(keyword.kwlist)
     | frozenset(keyword.softkwlist)
@@ -35,11 +36,14 @@ class Names:
     ('np_', 'n', 'x3')
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, ends: Sequence[str] = ()) -> None:
+        """`ends`: what is put after a name to call what comes with it; nothing else gets such a name."""
         self.taken = set(RESERVED)
         self.here = "position"
         self.program = program
+        self.ends: tuple[str, ...] = ("",)
         self.function = self._free(program.name)
+        self.ends = ("", *ends)
         self.tensors: dict[str, str] = {}
         self.sizes: dict[str, str] = {}
         self.values: dict[str, str] = {}
@@ -54,9 +58,9 @@ class Names:
             clean = f"x{clean}"
         if clean.startswith("_"):
             clean = f"v{clean}"  # helpers start with an underscore
-        while clean in self.taken:
+        while any(f"{clean}{end}" in self.taken for end in self.ends):
             clean += "_"
-        self.taken.add(clean)
+        self.taken.update(f"{clean}{end}" for end in self.ends)
         return clean
 
     def tensor(self, name: str) -> str:

@@ -20,10 +20,11 @@ class HeadWriter:
 
     printer_type: type[StepPrinter] = StepPrinter
     droppable: tuple[str, ...] = ("batch",)  # variables of the head that only some functions use
+    ends: tuple[str, ...] = ()  # of variables that come with others
 
     def __init__(self, program: Program, plan: Plan, library: Library, batch: Batch = ANY) -> None:
         self.program, self.plan, self.library = program, plan, library
-        self.names = Names(program)
+        self.names = Names(program, self.ends)
         self.printer = self.printer_type(plan, self.names, library, batch)
         steps = [s for loop in plan.loops for s in (*loop.before, *loop.setup, *loop.body)]
         loaded = frozenset(s.out.value for s in (*steps, *plan.epilogue) if isinstance(s, Load))

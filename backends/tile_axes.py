@@ -42,7 +42,7 @@ class Axis:
     """One axis: its label where it was first seen, its extent, and its role: all positions in a tile
     ("lane"), a tile of the grid ("grid"), one position of it ("scalar"), tiles or positions one after the
     other ("tiles", "each"), the rows of the chunk ("tokens"), or the columns of a stream. `matrix`: a matrix
-    product runs along it, which needs 16 positions."""
+    product runs along it, which needs 16 positions; `shared`: all programs along it store the same state."""
 
     label: str
     extent: Extent | None
@@ -51,6 +51,7 @@ class Axis:
     summed: bool = False
     mixed: bool = False  # a matrix product has it in one operand alone
     twice: bool = False  # one step has it under two labels
+    shared: bool = False
 
 
 @dataclass(slots=True)
@@ -267,6 +268,8 @@ def _grid(kernel: Kernel, axes: Axes) -> None:
         everywhere = bool(results) and all(any(a is axis for a in r) for r in results)
         if everywhere and not axis.summed and not axis.twice:
             axis.role = GRID if axis.mixed or axis.matrix or not _several(axis, wide) else SCALAR
+            states = [axes.of(Ref(s.name, s.axes)) for s in kernel.carried if kernel.finals]
+            axis.shared = any(all(a is not axis for a in own) for own in states)
 
 
 def widest(results: list[list[Axis]]) -> list[list[Axis]]:

@@ -35,6 +35,7 @@ from tensorc.plan import (
     Recur,
     Ref,
     Select,
+    State,
     Step,
     Stream,
     Tail,
@@ -51,6 +52,11 @@ class Stored:
     tensor: str
     axes: tuple[str, ...]
     value: str = ""
+
+
+def left_by(state: State) -> str:
+    """What a state is called as a tensor in memory, after the loop that advances it."""
+    return f"{state.name.lstrip('%')}_last"
 
 
 class Moves:
@@ -119,7 +125,12 @@ class Moves:
     def memory(self, ref: Ref) -> Stored:
         """Where a value lies, under the labels of a reference; it is stored if it lies nowhere."""
         found = self.stored.get(ref.value)
-        if found is None:
+        state = next((s for s in self.plan.states if s.name == ref.value), None)
+        if state is not None:
+            if state.name in self.states:
+                raise self._refusal("a state is read at computed places in the loop that advances it")
+            found = Stored(left_by(state), state.axes)
+        elif found is None:
             if self.tokens:
                 raise self._refusal("a value of earlier tokens is computed from others, token by token")
             made = self.axes[ref.value]
@@ -170,9 +181,9 @@ class Moves:
         declared = dict(self.plan.tensors).get(source.tensor)
         if declared is not None:
             return declared
-        cache = next((c for c in self.caches if c.tensor == source.tensor), None)
-        kept = next((k for k in self.plan.kept if k.value == source.tensor), None)
-        labels = cache.state.axes if cache is not None else kept.axes if kept is not None else source.axes
+        known = {left_by(s): s.axes for s in self.plan.states} | {k.value: k.axes for k in self.plan.kept}
+        known |= {c.tensor: c.state.axes for c in self.caches}
+        labels = known.get(source.tensor) or self.axes.get(source.value, source.axes)
         return [self.extents.get(a) for a in labels]
 
     def _subscript(self, expr: Expr, axis: str, extent: Extent | None) -> Subscript:
@@ -196,7 +207,7 @@ class Moves:
         """A cache: its rows and those of a tensor in memory, which is put after them before the launch."""
         state = self.states[step.state.value]
         source = self.memory(step.rows)
-        tensor = f"{state.name.lstrip('%')}_all"
+        tensor = f"{state.name.lstrip('%')}_cache"
         features = step.state.axes[1:]
         order = tuple(source.axes.index(a) for a in (ROW, *features))
         self.caches.append(Cache(tensor, state, source.tensor, order))

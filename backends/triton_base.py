@@ -70,7 +70,7 @@ class TileBase:
         clean = f"x{clean}" if not clean or clean[0].isdigit() else clean
         clean = f"v{clean}" if clean.startswith("_") else clean
         found, k = clean, 2
-        ends = ("", "_at", "_in", "_start", "_tile", "_block")
+        ends = ("", "_at", "_in", "_start", "_tile", "_block", "_slot", "_low", "_high")
         while any(f"{found}{end}" in self.local for end in ends):
             found, k = f"{clean}_{k}", k + 1
         self.local.add(found)

@@ -230,7 +230,8 @@ class KernelWriter(StreamPrinter):
             size = self.size(axis.extent)
             block = f"{word}_block"
             if axis.role == SCALAR:
-                lines += [f"    {word}_at = pid % {_atom(size)}", f"    pid = pid // {_atom(size)}"]
+                count = f"tl.maximum({size}, 1)" if axis.shared else _atom(size)
+                lines += [f"    {word}_at = pid % {count}", f"    pid = pid // {count}"]
             elif axis.role == GRID:
                 tiles = f"tl.maximum(tl.cdiv({size}, {block}), 1)"
                 lines += [f"    {word}_tile = pid % {tiles}", f"    pid = pid // {tiles}"]

@@ -7,53 +7,22 @@ import re
 from collections.abc import Sequence
 
 from tensorc.backends.python_layout import tuple_text
-from tensorc.backends.tile_anchor import is_cube
-from tensorc.backends.tile_axes import GRID, SCALAR, flat
-from tensorc.backends.tile_cut import cut, cut_end
+from tensorc.backends.tile_axes import flat
+from tensorc.backends.tile_cut import cut_end
 from tensorc.backends.tile_kernel import Cache, Cut, Kept, Kernel, Launch, Over, Put
-from tensorc.backends.tile_whole import whole
-from tensorc.backends.torch_library import FUNCTIONAL
-from tensorc.backends.torch_sequence import TorchHead
-from tensorc.backends.triton_fit import block, need, needs_function
-from tensorc.backends.triton_kernel import KernelWriter
+from tensorc.backends.triton_call import CallWriter
+from tensorc.backends.triton_fit import needs_function
 from tensorc.ir import Extent, Program
-from tensorc.plan import Plan, Ref, State, Stream
-from tensorc.plan_io import plan_steps
+from tensorc.plan import Plan, State
 
 
-class LaunchWriter(TorchHead):
+class LaunchWriter(CallWriter):
     """Writes the module of one plan."""
 
     def __init__(self, program: Program, plan: Plan) -> None:
-        super().__init__(program, plan, FUNCTIONAL)
-        self.printer.lead = "count"
-        for state in plan.states:  # a state that is an output has a name of its own
-            self.names.values.pop(state.name, None)
-        self.cuts = [cut(plan, k, self.names.function) for k in range(len(plan.loops))]
-        self.whole = whole(plan, self.names.function) if plan.form == "parallel" else None
-        self.kernels: list[str] = []
-        labels = {kept.value: kept.axes for kept in plan.kept}
-        if self.whole is not None:
-            labels |= self.whole.tensors
-        for found in self.cuts:
-            labels |= {r.tensor: r.value.axes for r in found.rows}
-            labels |= {c.tensor: c.state.axes for c in found.caches}
-        extents = dict(plan.extents)
-        self.tensors: dict[str, Sequence[Extent | None]] = dict(plan.tensors)
-        self.tensors |= {t: [extents.get(a) for a in axes] for t, axes in labels.items()}
+        super().__init__(program, plan)
         self.made: set[str] = set()
-        self.needs: dict[str, str] = {}
         self.ways: list[tuple[str, list[str], bool]] = []
-        self.shared = False  # whether programs of one launch store the same state
-
-    @property
-    def lengths(self) -> frozenset[str]:
-        """Sizes that are lengths of sequences."""
-        names = set(self.plan.time.names if self.plan.time is not None else ())
-        for step in plan_steps(self.plan):
-            if isinstance(step, Stream):
-                names |= {n for c in step.columns if c.extent is not None for n in c.extent.names}
-        return frozenset(names)
 
     # -- the module --------------------------------------------------------------------------------------
 
@@ -87,7 +56,7 @@ class LaunchWriter(TorchHead):
         for found, loop in zip(self.cuts, self.plan.loops, strict=True):
             self._loop(found, number)
             number += len(loop.states)
-        end = cut_end(self.plan, self.names.function) if self.whole is None else None
+        end = cut_end(self.plan, self.stem) if self.whole is None else None
         for kernel in [end] if end is not None else self.whole.kernels if self.whole is not None else []:
             for step in kernel.steps:
                 if isinstance(step, Put):
@@ -122,21 +91,10 @@ class LaunchWriter(TorchHead):
         rows = self.printer.size(self.plan.time) if self.plan.time is not None else "0"
         self.kernels += ["", "", f"_WAYS = ({', '.join(f'({way})' for way in ways)},)"]
         options = f"{self._chunk()}, _family(device), chunk, columns, tile, warps"
-        shared = ["    tile = 1 << 30 if in_place else tile  # no two programs share a state"]
         return [
-            *(shared if self.shared else []),
             f"    split = _split(split, count, {rows}, device)",
             f"    chunk, columns, fits = _fit(_needs, _WAYS, {arguments}, {options}, split)",
         ]
-
-    def _chunk(self) -> int:
-        """The chunk by default: 16 where kernels make cubes of tokens, tokens and features, else 64."""
-        kernels = (launch.whole for found in self.cuts for launch in found.launches)
-        cubes = any(is_cube(s) for kernel in kernels for s in flat(kernel.steps))
-        return 16 if cubes or self.plan.form == "recurrent" else 64
-
-    def _streams(self) -> bool:
-        return len(self.plan.loops) == 1 and not self.plan.loops[0].reverse
 
     def _drop(self, start: int) -> None:
         """Drop the variables that nothing uses."""
@@ -306,79 +264,6 @@ class LaunchWriter(TorchHead):
         places = (0, *(1 + k for k in order))
         text = rows if places == tuple(range(len(places))) else f"{rows}.permute({places})"
         self.line(f"{name} = _tail({name}, {text}.to(compute), 1 - {name}.dim(), {name}.shape[1])")
-
-    # -- one launch --------------------------------------------------------------------------------------
-
-    def _writer(self, kernel: Kernel) -> KernelWriter:
-        cached = frozenset(c.tensor for found in self.cuts for c in found.caches)
-        return KernelWriter(self.plan, kernel, self.names, self.tensors, cached, self.lengths)
-
-    def _call(self, writer: KernelWriter, depth: int) -> None:
-        kernel = writer.kernel
-        self.kernels += ["", "", *writer.write()]
-        found = writer.arguments
-        finals = [s for s in kernel.carried if kernel.finals]
-        tiled = [a for a in writer.axes.all if a.role == GRID]
-        for state in finals:
-            own = writer.axes.of(Ref(state.name, state.axes))
-            self.shared |= any(all(a is not b for b in own) for a in tiled)
-        for state in finals:
-            name = self.names.value(state.name)
-            self.line(f"{name}_out = {name} if in_place else torch.empty_like({name})", depth)
-        grid = ["count"]
-        if kernel.order == "chunks":
-            grid.append("chunks")
-        blocks = []
-        for axis in writer.axes.all:
-            assert axis.extent is not None
-            size = self.printer.size(axis.extent)
-            length = block(axis, size)
-            if axis.role == SCALAR:
-                grid.append(size)
-            elif axis.role == GRID:
-                grid.append(f"_tiles({size}, {length})")
-            if axis in found.blocks:
-                blocks.append(length)
-        arguments = list[str]()
-        for name, rank in found.tensors.values():
-            arguments += [name, *(f"{name}.stride({k})" for k in range(rank + 1))]
-        for extent, power, what in found.tables:
-            arguments.append(self._table(extent, power, what))
-        for stated, which in found.states:
-            name = self.names.value(stated)
-            arguments.append({"in": name, "out": f"{name}_out", "all": f"{name}_all"}[which])
-        offset = {"position": "position" if self._streams() else "0", "chunks": "chunks",
-                  "cached_first": self._first_cached()}  # fmt: skip
-        arguments += [offset.get(name, name) for name in writer.runtime]
-        arguments += [self.names.size(s) for s in found.sizes]
-        arguments += blocks
-        arguments += [f"_align({name})" for name in writer.aligned]
-        constants = {"CHUNK": "chunk", "COLUMNS": "columns", "DOT": "dot", "PRECISION": "precision"}
-        arguments += [constants[c] for c in writer.constants]
-        options = "num_warps=warps, num_stages=stages"
-        given = {d.name for d in self.program.inputs}
-        given |= {c.tensor for found in self.cuts for c in found.caches if c.source in given}
-        chunk, spelled = self._chunk(), self.printer.size
-        self.needs[kernel.name] = need(kernel, writer.axes, self.program, chunk, spelled, given)
-        self.line(f'tile, warps = fits["{kernel.name}"]', depth)
-        self.line(f"grid = {' * '.join(grid)}", depth)
-        self.line("if grid:", depth)
-        self.line(f"{kernel.name}[(grid,)]({', '.join(arguments)}, {options})", depth + 1)
-        for state in finals:
-            name = self.names.value(state.name)
-            self.line(f"{name} = {name}_out", depth)
-
-    def _first_cached(self) -> str:
-        caches = [c for found in self.cuts for c in found.caches]
-        if not caches or not self._streams():
-            return "0"
-        state = self.names.value(caches[0].state.name)
-        return f"position - _held({state}, {-len(caches[0].state.axes)})"
-
-    def _table(self, extent: str, power: int, what: str) -> str:
-        coefficient, *names = extent.split(".")
-        size = self.printer.size(Extent(int(coefficient), tuple(n for n in names if n)))
-        return f"_products({size}, {power}, device)[{-1 if what == 'often' else int(what[5:])}]"
 
     # -- results -----------------------------------------------------------------------------------------
 

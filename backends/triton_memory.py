@@ -58,8 +58,11 @@ class MemoryPrinter(TileBase):
                     early = it if lag != 0 else ""
                 case Lane(label=label):
                     pointer += self._lane(tensor, label, labels, self._outer(subscripts, k), stride)
-                    if self.scope[label].role not in POINTS:
+                    axis = self.scope[label]
+                    if axis.role not in POINTS:
                         masks.append(spread(self.mask(label), (label,), labels))
+                    elif axis.shared and axis.extent is not None:
+                        (whole if labels else masks).append(f"({self.at(label)} < {self.size(axis.extent)})")
                 case Place(expr=expr, extent=extent):
                     text = self.printer.given(expr, labels)
                     place = f"tl.cast({text}, tl.int64)" if self._outer(subscripts, k) else f"({text})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from tensorc.ir import Add, Const, Expr, Index, Read
+from tensorc.ir import Add, Const, Expr, Extent, Index, Read, Size
 from tensorc.passes.emit import BODY
 from tensorc.passes.fold_blocks import BlockFolds
 from tensorc.passes.folding import Folds
@@ -144,7 +144,20 @@ class Chunkwise(ChunkWindows, PairPolynomials):
         names = self._inner_labels(pairs) | {ROW: COLUMN}
         for factor in factors_of(scale) if scale != ONE else ():
             factors.append(self.emitter.pointwise(self._here(factor), None, why).relabel(names))
-        return factors
+        return [*factors, *self._repeated(pairs, factors, why)]
+
+    def _repeated(self, pairs: _Pairs, factors: list[Ref], why: Why) -> list[Ref]:
+        """The sizes of the labels that the written value has and the read sums, where no factor has them: a
+        term of a sum need not have all of its labels."""
+        present = _all(factors) | set(self._labels(pairs.read.out.axes))
+        sizes: list[Expr] = []
+        for label in self._inner_labels(pairs).values():
+            extent = self.graph.extents[label]
+            if label not in present:
+                if not isinstance(extent, Extent):
+                    raise NotAffine("what it writes lacks a packed label that its read sums over")
+                sizes += [Const(extent.coefficient), *(Size(name) for name in extent.names)]
+        return [self.emitter.pointwise(times(*sizes), (), why)] if sizes else []
 
     def _inner_labels(self, pairs: _Pairs) -> dict[str, str]:
         """Labels of the written value as the read of its state calls them."""

@@ -98,23 +98,32 @@ class TritonOperator(TorchOperator):
         device = next(iter(bound.arrays.values())).device
         forms, batch = self.forms, self._batch(bound)
         assert isinstance(forms, TritonForms)
-        asked = dict(forms.options)
+        asked = dict(self.options)
 
         def run(options: dict[str, Any]) -> object:
-            forms.options = options | asked
-            self._calls.clear()
+            self.options = options | asked
             return self._run(form, bound, None)
 
         try:
             options, _ = best(run, {}, device)
         finally:
-            forms.options = asked
-            self._calls.clear()
-            self._fast.clear()
-            self._tokens.clear()
+            self.options = asked
         store(forms.key(form, bound.sizes, batch, device), options)
-        forms.options = options | asked
-        return dict(forms.options)
+        self.options = options | asked
+        return dict(self.options)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """How kernels are launched, by keyword of the generated function; what is absent is chosen."""
+        assert isinstance(self.forms, TritonForms)
+        return self.forms.options
+
+    @options.setter
+    def options(self, options: Mapping[str, Any]) -> None:
+        assert isinstance(self.forms, TritonForms)
+        self.forms.options = dict(options)
+        for kept in (self._calls, self._fast, self._tokens):
+            kept.clear()
 
     def _forms(self, program: Program, time: Extent | None, sizes: Mapping[str, int]) -> Forms:
         return TritonForms(program, time, sizes, self._printer())

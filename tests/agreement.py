@@ -54,7 +54,7 @@ def check_forms(
             refused[form] = str(error)
             continue
         if options:
-            operators[form].forms.options = options  # type: ignore[attr-defined]
+            operators[form].options = options  # type: ignore[attr-defined]
     axis = operators["auto"].time
     for turn, length in enumerate(lengths):
         small = SMALL | (features or {})

@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 def operator(name: str, **options: Any) -> Any:
     """A program of the catalogue with small tiles."""
     made = tensorc.compile(EXAMPLES / f"{name}.tc", backend="triton")
-    made.forms.options = {"chunk": 16, "columns": 16, "tile": 16} | options
+    made.options = {"chunk": 16, "columns": 16, "tile": 16} | options
     return made
 
 
@@ -119,7 +119,7 @@ def tuning() -> None:
     """Options are measured, used, and kept under a key without the length."""
     q, k, v = draw(2, 20, 8), draw(2, 20, 8), draw(2, 20, 6)
     made = tensorc.compile(EXAMPLES / "linear_attention.tc", backend="triton")
-    made.forms.options = {"tile": 16}
+    made.options = {"tile": 16}
     options = made.tune(q, k, v)
     assert options["tile"] == 16
     found, expected = made(q, k, v), gold("linear_attention", q, k, v)
@@ -149,6 +149,10 @@ def f(q[n, d], k[n, d], v[n, e], l[n, d], u[n, e], p[n, d], t[n, e]) -> o[n, e]:
     z[i, x] = u[i, x] - sum[j < i](l[i, c] * (k[j, c] * w[j, x] + p[j, c] * y[j, x]))
     y[i, x] = t[i, x] - sum[j < i](p[i, c] * l[j, c] * z[j, x]) - p[i, c] * k[i, c] * w[i, x]
     o[i, x] = sum[j <= i](q[i, c] * (k[j, c] * w[j, x] + l[j, c] * z[j, x] + p[j, c] * y[j, x]))
+"""
+GROUPS = """
+def f(w[h, n], q[n, d], k[n, d], v[n, e]) -> o[h, n, e]:
+    o[s, i, x] = w[s, i] * sum[j <= i](q[i, c] * k[j, c] * v[j, x])
 """
 TWO = """
 def f(q[n, d], k[m, h, d], v[m, h, e]) -> o[n, e]:
@@ -183,7 +187,7 @@ def unlisted() -> None:
         expected = tensorc.compile(text, backend="torch")(*(x.double() for x in inputs))
         for split in (False, True):
             made = tensorc.compile(text, backend="triton")
-            made.forms.options = {"chunk": 16, "columns": 16, "split": split}
+            made.options = {"chunk": 16, "columns": 16, "split": split}
             assert (made(*inputs).double() - expected).abs().max() < 1e-5 * (1 + expected.abs().max())
 
 

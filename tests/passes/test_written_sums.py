@@ -36,6 +36,23 @@ def f(k[n, d], w[n, e], p[n], b[n, d], q[n, d]) -> o[n]:
     o[i] = sum[j <= i, c, x](q[i, c] * W[j, c, x])
 """
 
+OWN_SPREAD = """
+def f(p[n], k[n, d], r[n, e], v[n, d]) -> w[n, d]:
+    W[j, c, x] = p[j] * w[j, c] + k[j, c] * r[j, x]
+    w[i, c] = v[i, c] - 0.02 * sum[j < i, x](W[j, c, x] * p[i] * 0.9 ** (i - j))
+"""
+OTHERS_SPREAD = """
+def f(p[n], b[n, d], r[n, e], v[n, d]) -> w[n, d]:
+    W[j, c, x] = w[j, c] * r[j, x] + p[j] * b[j, c] + p[j]
+    w[i, c] = v[i, c] - 0.02 * sum[j < i, x](W[j, c, x] * p[i])
+"""
+
+
+@pytest.mark.parametrize("text", [OWN_SPREAD, OTHERS_SPREAD], ids=["the unknown", "what is known"])
+def test_terms_of_a_system_may_lack_labels(text: str) -> None:
+    check_forms(text, (1, 5, 70, 150))
+    tensorc.compile(text, form="chunkwise").verify()
+
 
 @pytest.mark.parametrize("text", [TWICE, SPREAD], ids=["a value twice", "a term without a label"])
 def test_what_is_not_taken_apart(text: str) -> None:
