@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tensorc
+from tests.backends.triton_others import OTHERS
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [path.stem for path in sorted((ROOT / "examples").glob("*.tc"))]
@@ -34,10 +35,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("group", range(GROUPS))
-@pytest.mark.parametrize("suffix", ["", "_grad"])
-def test_kernels_are_the_definition(suffix: str, group: int) -> None:
-    names = [f"{name}{suffix}" for name in NAMES[group::GROUPS]]
+def check_programs(names: list[str]) -> None:
+    """Every program is its definition, by a process that says what differs."""
     done = run("-m", "tests.backends.triton_cases", *names)
     assert done.returncode == 0, done.stderr[-2000:]
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -46,10 +45,21 @@ def test_kernels_are_the_definition(suffix: str, group: int) -> None:
     assert not wrong, "\n\n".join(wrong)
 
 
+@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.parametrize("suffix", ["", "_grad"])
+def test_kernels_are_the_definition(suffix: str, group: int) -> None:
+    check_programs([f"{name}{suffix}" for name in NAMES[group::GROUPS]])
+
+
+@pytest.mark.parametrize("suffix", ["", "_grad"])
+def test_kernels_of_other_programs_are_the_definition(suffix: str) -> None:
+    check_programs([f"{name}{suffix}" for name in OTHERS])
+
+
 def test_half_precision_in_place_and_layouts() -> None:
     done = run("-m", "tests.backends.triton_calls")
     assert done.returncode == 0, done.stderr[-3000:]
-    checks = "half layouts in_place wide_chunks strong_gates refusals packed tuning whole unlisted"
+    checks = "half layouts in_place shared options wide_chunks strong_gates refusals packed tuning whole unlisted"
     assert done.stdout.split() == checks.split()
 
 

@@ -3,6 +3,7 @@ a process with TRITON_INTERPRET=1. Prints the names of the checks that passed.""
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,49 @@ def in_place() -> None:
     assert torch.equal(row, again)
     assert all(torch.equal(a, b) for a, b in zip(after.tensors, same.tensors, strict=True))
     assert (row.double() - expected[:, 5]).abs().max() < 1e-5 * (1 + expected.abs().max())
+
+
+SHARED = """
+def f(w[h, n], q[n, d], k[n, d], v[n, e]) -> o[h, n, e]:
+    o[s, i, x] = w[s, i] * sum[j <= i](q[i, c] * k[j, c] * v[j, x])
+"""
+
+
+def shared() -> None:
+    """Programs of a launch that store the same state: none reads what another has overwritten, and where
+    there are no programs of that axis the state is stored still."""
+    plain = tensorc.compile(SHARED, backend="torch")
+    for form, heads in product(("chunkwise", "recurrent"), (3, 0)):
+        inputs = [draw(2, heads, 20), draw(2, 20, 5), draw(2, 20, 5), draw(2, 20, 6)]
+        token = [x[..., 7] if k == 0 else x[:, 7] for k, x in enumerate(inputs)]
+        _, expected = plain.prefill(*(x.double() for x in inputs))
+        last, after = plain.step(expected, *(x.double() for x in token))
+        for options in ({}, {"in_place": True, "tile": 4}, {"split": True}):
+            made = tensorc.compile(SHARED, form=form, backend="triton")
+            made.options = {"chunk": 16} | options
+            _, state = made.prefill(*inputs)
+            assert (state.tensors[0] - expected.tensors[0]).abs().max() < 1e-5
+            kept = state.tensors[0]
+            found, state = made.step(state, *token)
+            assert torch.allclose(found.double(), last, atol=1e-5)
+            assert (state.tensors[0] - after.tensors[0]).abs().max() < 1e-5
+            same = state.tensors[0].data_ptr() == kept.data_ptr()
+            assert same == ("in_place" in options)
+
+
+def options() -> None:
+    """Options that are set between calls hold for the next."""
+    q, k, v = draw(2, 20, 8), draw(2, 20, 8), draw(2, 20, 6)
+    made = operator("linear_attention")
+    first = made(q, k, v)
+    made.options = {"chunk": 0}
+    try:
+        made(q, k, v)
+    except ZeroDivisionError:
+        made.options = {"chunk": 16}
+        assert torch.equal(made(q, k, v), first)
+    else:
+        raise AssertionError("the first options were kept")
 
 
 def wide_chunks() -> None:
@@ -150,10 +194,6 @@ def f(q[n, d], k[n, d], v[n, e], l[n, d], u[n, e], p[n, d], t[n, e]) -> o[n, e]:
     y[i, x] = t[i, x] - sum[j < i](p[i, c] * l[j, c] * z[j, x]) - p[i, c] * k[i, c] * w[i, x]
     o[i, x] = sum[j <= i](q[i, c] * (k[j, c] * w[j, x] + l[j, c] * z[j, x] + p[j, c] * y[j, x]))
 """
-GROUPS = """
-def f(w[h, n], q[n, d], k[n, d], v[n, e]) -> o[h, n, e]:
-    o[s, i, x] = w[s, i] * sum[j <= i](q[i, c] * k[j, c] * v[j, x])
-"""
 TWO = """
 def f(q[n, d], k[m, h, d], v[m, h, e]) -> o[n, e]:
     o[i, x] = softmax[j, a](q[i, c] * k[j, a, c]) * v[j, a, x]
@@ -198,6 +238,8 @@ def main() -> None:
         half,
         layouts,
         in_place,
+        shared,
+        options,
         wide_chunks,
         strong_gates,
         refusals,

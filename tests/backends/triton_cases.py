@@ -1,9 +1,9 @@
 """Programs in Triton's interpreter: `python -m tests.backends.triton_cases NAME ...`.
 
-Interpreter and compiler cannot share a process, so the tests call this one. Names are those of the catalogue,
-`NAME_grad` the gradient; each is compared with its definition in every form, whole and token by token, with
-fused kernels and with narrow ones, features of several tiles too. Buffers that nothing has written hold NaN,
-and every element that is read or written lies in a tensor. Prints a line of JSON for each.
+Interpreter and compiler cannot share a process, so the tests call this one. Names are those of the catalogue
+and of `triton_others`, `NAME_grad` the gradient; each is compared with its definition in every form, whole and
+token by token, with fused kernels and with narrow ones, features of several tiles too. Buffers that nothing has
+written hold NaN, and every element that is read or written lies in a tensor. Prints a line of JSON for each.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tensorc import runtime  # noqa: E402
 from tensorc.verify_torch import Poisoned  # noqa: E402
 from tests.agreement import check_forms  # noqa: E402
 from tests.backends import triton_guard  # noqa: E402
+from tests.backends.triton_others import OTHERS  # noqa: E402
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TILES = {"chunk": 16, "columns": 16, "tile": 16}
@@ -38,9 +39,10 @@ POLES = ("cosformer_grad",)  # no backend keeps 0 · (0 / 0) from a gradient whe
 
 
 def program_text(name: str) -> str:
-    """The text of a program of the catalogue, or of its gradient."""
-    path = EXAMPLES / f"{name.removesuffix('_grad')}.tc"
-    return str(tensorc.grad(path)) if name.endswith("_grad") else path.read_text(encoding="utf-8")
+    """The text of a program of the catalogue, or of `OTHERS`, or of its gradient."""
+    plain = name.removesuffix("_grad")
+    text = OTHERS.get(plain) or (EXAMPLES / f"{plain}.tc").read_text(encoding="utf-8")
+    return str(tensorc.grad(text)) if name.endswith("_grad") else text
 
 
 def program_has_chunks(text: str) -> bool:

@@ -1,0 +1,73 @@
+"""Programs beside the catalogue: what once went wrong in kernels, or needs a mechanism that nothing there does."""
+
+TOTAL = """
+    s[c, x] = k[j, c] * v[j, x]
+    o[i, x] = sum[j <= i](q[i, c] * k[j, c] * v[j, x])
+"""
+OTHERS = {
+    "heads_in_a_stream": """
+def f(q[h, n, d], k[h, n, d], v[h, n, e], b[n], y[n]) -> o[n, e]:
+    p[i, j] = softmax[j <= i](y[i] * b[j])
+    o[i, x] = sum[s, j](p[i, j] * tanh(q[s, i, c] * k[s, j, c]) * v[s, j, x])
+""",
+    "end_softmax": f"""
+def f(q[n, d], k[n, d], v[n, e]) -> o[n, e], t[]:{TOTAL}    p[c, x] = softmax[c, x](s[c, x])
+    t[] = p[c, x] * s[c, x]
+""",
+    "end_softmax_of_one_axis": f"""
+def f(q[n, d], k[n, d], v[n, e], w[d, e]) -> o[n, e], t[]:{TOTAL}    u[c, x] = softmax[c](s[c, x])
+    t[] = u[c, x] * w[c, x]
+""",
+    "end_max": f"""
+def f(q[n, d], k[n, d], v[n, e]) -> o[n, e], t[], m[]:{TOTAL}    m[] = max[c, x](s[c, x])
+    t[] = s[c, x] * s[c, x]
+""",
+    "end_at_computed_places": """
+def f(k[n, d], v[n, d]) -> t[], u[d], o[n, d]:
+    s[c, x] = sum[j](k[j, c] * v[j, x])
+    t[] = sum[c](s[c, c])
+    u[x] = s[0, x] + s[x // 2, x]
+    o[i, x] = sum[j <= i](k[i, c] * k[j, c] * v[j, x])
+""",
+    "a_total_at_computed_places": """
+def f(k[n, d], v[n, d], q[n, d]) -> u[n, d]:
+    s[c, x] = sum[j](k[j, c] * v[j, x])
+    u[i, x] = s[1, x] * sum[j <= i](q[j, x])
+""",
+    "states_at_computed_places": """
+def f(k[n, d], v[n, d], h[n, m]) -> t[n], u[n, m, d]:
+    s[i, c, x] = sum[j <= i](k[j, c] * v[j, x])
+    t[i] = sum[c](s[i, c, c])
+    u[i, b, x] = s[i, b // 2, x] * h[i, b]
+""",
+    "earlier_states_at_computed_places": """
+def f(k[n, d], v[n, d], q[n, d]) -> u[n, d]:
+    s[i, c, x] = 0.5 * s[i - 1, c, x] + k[i, c] * v[i, x]
+    u[i, x] = s[i, x // 2, x] * q[i, x] + s[i - 1, 0, x]
+""",
+    "programs_that_share_a_state": """
+def f(w[h, n], q[n, d], k[n, d], v[n, e]) -> o[h, n, e]:
+    o[s, i, x] = w[s, i] * sum[j <= i](q[i, c] * k[j, c] * v[j, x])
+""",
+    "names_of_arguments": """
+def k(fits[n, size], k[n, size], k_b[n, in_place], S1[n, size], S1_all[n, in_place],
+      k_s0[n, size], k_kernel[n]) -> o[n, in_place]:
+    r[i, x_block] = sum[j <= i](S1[i, c_block] * k_s0[j, c_block] * S1_all[j, x_block] * k_kernel[j])
+    o[i, x_block] = r[i, x_block] + sum[j <= i](fits[i, c_block] * k[j, c_block] * k_b[j, x_block])
+""",
+    "names_of_variables": """
+def f(q[n, d], k[n, d], k_align[n, x_block], f_states[n], f_reads1[n], S1_in[n], S1_next[n],
+      q_rows[n]) -> c_at[n, x_block]:
+    z[i, x] = sum[j <= i](q[i, c] * k[j, c] * k_align[j, x] * f_states[j])
+    c_at[i, x] = z[i, x] * f_reads1[i] * S1_in[i] * S1_next[i] * q_rows[i - 1]
+""",
+    "a_size_called_like_a_loop": """
+def f(q[n, d], k[n, d], v[n, c_start]) -> o[n, c_start]:
+    o[i, x] = sum[j <= i](q[i, c] * k[j, c] * v[j, x])
+""",
+    "a_system_whose_write_lacks_a_label": """
+def f(p[n], k[n, d], r[n, e], v[n, d]) -> w[n, d]:
+    W[j, c, x] = p[j] * w[j, c] + k[j, c] * r[j, x]
+    w[i, c] = v[i, c] - 0.02 * sum[j < i, x](W[j, c, x] * p[i] * 0.9 ** (i - j))
+""",
+}
