@@ -14,7 +14,7 @@ from math import prod
 
 from tensorc.backends.tile_axes import POINTS, Axes, Axis, dot_groups
 from tensorc.backends.tile_io import tile_inputs, tile_outputs
-from tensorc.backends.tile_kernel import Anchored, Fetch, Inverse, Kernel, Over, Put, Summed, TileStep
+from tensorc.backends.tile_kernel import Anchored, Fetch, Inverse, Kernel, Over, Put, Recall, Summed, TileStep
 from tensorc.plan import Contract, GateUse, Normalise, Ref, ScanTile, Solve, Stream, Tile
 
 Shape = tuple[Axis, ...]
@@ -29,7 +29,8 @@ ANCHORING = 9
 
 
 class Lives:
-    """When each value of a kernel is made and last read, in steps. `inputs` are the tensors of the caller."""
+    """When each value of a kernel is made and last read, in steps. `inputs` are the tensors, and the states
+    in memory, that have the dtype of the caller's."""
 
     def __init__(self, kernel: Kernel, axes: Axes, inputs: Container[str]) -> None:
         self.axes, self.inputs = axes, inputs
@@ -74,7 +75,8 @@ class Lives:
                 self._make(ref, len(step.solve.outs) ** 2 if isinstance(step, Inverse) else 1)
                 if self.loop and isinstance(step, Tile) and all(use.constant for use in step.gates):
                     self.kept.append(ref.value)
-                if isinstance(step, Fetch) and step.tensor in self.inputs:
+                source = step.tensor if isinstance(step, Fetch) else ref.value
+                if isinstance(step, Fetch | Recall) and source in self.inputs:
                     self.short.add(ref.value)
             self.within.append(self._passing(step))
 

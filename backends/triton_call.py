@@ -80,7 +80,7 @@ class CallWriter(TorchHead):
         kernel = writer.kernel
         self.kernels += ["", "", *writer.write()]
         given = {d.name for d in self.program.inputs}
-        given |= {c.tensor for found in self.cuts for c in found.caches if c.source in given}
+        given |= {c.tensor for found in self.cuts for c in found.caches if c.source in given} | writer.short
         chunk, spelled = self._chunk(), self.printer.size
         self.needs[kernel.name] = need(kernel, writer.axes, self.program, chunk, spelled, given)
         self.line(f'tile, warps = fits["{kernel.name}"]', depth)

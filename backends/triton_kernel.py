@@ -44,6 +44,7 @@ class KernelWriter(StreamPrinter):
     ) -> None:
         super().__init__(plan, kernel, names, memory)
         self.memory, self.cached, self.length_names = memory, cached, lengths
+        self.short: frozenset[str] = frozenset()  # states that are recalled in the type of operands
         self.arguments = Arguments()
         self.aligned: list[str] = []
 
@@ -151,9 +152,10 @@ class KernelWriter(StreamPrinter):
         pointer, mask = self._state_address(state, which)
         ref = Ref(state.name, state.axes)
         labels = self.canonical(ref)
-        name = self.make(ref, labels, labels, name=self.names.value(state.name))
+        short = which == "all" and state.name in self.short
+        name = self.make(ref, labels, labels, name=self.names.value(state.name), raw=short)
         options = f", mask={mask}, other=0" if mask else ""
-        self.line(f"{name} = tl.load({pointer}{options})" + (".to(tl.float32)" if which == "all" else ""))
+        self.line(f"{name} = tl.load({pointer}{options})")
 
     def _store_state(self, state: State, which: str) -> None:
         pointer, mask = self._state_address(state, which)

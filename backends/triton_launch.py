@@ -10,6 +10,7 @@ from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.tile_axes import flat
 from tensorc.backends.tile_cut import cut_end
 from tensorc.backends.tile_kernel import Cache, Cut, Kept, Kernel, Launch, Over, Put
+from tensorc.backends.tile_recalls import operands
 from tensorc.backends.triton_call import CallWriter
 from tensorc.backends.triton_fit import needs_function
 from tensorc.ir import Extent, Program
@@ -231,12 +232,15 @@ class LaunchWriter(CallWriter):
         self._call(self._writer(launch.whole), 2)
         self.line("else:")
         before = dict.fromkeys(s for kernel in launch.narrow for s in kernel.carried)
+        short = operands((w.kernel, w.axes) for _, w in narrow)
         for state in before:
             name = self.names.value(state.name)
             parts = [self.printer.size(self.printer.extents[a]) for a in state.axes]
             shape = tuple_text(["count", "chunks", *parts])
-            self.line(f"{name}_all = torch.empty({shape}, dtype=compute, device=device)", 2)
+            kind = "dtype" if state.name in short else "compute"
+            self.line(f"{name}_all = torch.empty({shape}, dtype={kind}, device=device)", 2)
         for _, writer in narrow:
+            writer.short = short
             self._call(writer, 2)
 
     def _reads(self, kernel: Kernel) -> list[str]:

@@ -36,8 +36,8 @@ def draw(*shape: int) -> Any:
 def half() -> None:
     """float16 in and out, float32 between: the error is that of rounding the operands."""
     q, k, v = (draw(2, 35, 8).half() for _ in range(3))
-    for name in ("linear_attention", "sliding_window"):
-        found = operator(name)(q, k, v)
+    for name, split in product(("linear_attention", "sliding_window", "hla2"), (False, True)):
+        found = operator(name, split=split)(q, k, v)
         assert found.dtype == torch.float16
         expected = gold(name, q, k, v)
         assert (found.double() - expected).abs().max() < 4e-3 * (1 + expected.abs().max())

@@ -1,4 +1,4 @@
-"""Programs beside the catalogue: what once went wrong in kernels, or needs a mechanism that nothing there does."""
+"""Programs beside the catalogue: what once went wrong in kernels, or needs what nothing there does."""
 
 TOTAL = """
     s[c, x] = k[j, c] * v[j, x]
