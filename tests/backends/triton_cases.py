@@ -1,10 +1,10 @@
 """Programs in Triton's interpreter: `python -m tests.backends.triton_cases NAME ...`.
 
 Interpreter and compiler cannot share a process, so the tests call this one. Names are those of the
-catalogue and of `triton_others`, `NAME_grad` the gradient; each is compared with its definition in every form,
-whole and token by token, with fused kernels and with narrow ones, features of several tiles too. Buffers that
-nothing has written hold NaN, and every element that is read or written lies in a tensor. Prints a line of JSON
-for each.
+catalogue and of `triton_others`, `NAME_grad` the gradient; each is compared with its definition in every
+form, whole and token by token, with fused kernels and with narrow ones, features of several tiles too.
+Buffers that nothing has written hold NaN, and every element that is read or written lies in a tensor.
+Prints a line of JSON for each.
 """
 
 from __future__ import annotations
