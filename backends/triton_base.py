@@ -20,13 +20,14 @@ from tensorc.plan import CACHED, HERE, PAST, ROW, Plan, Ref, Symmetric, first, l
 class Made:
     """A value in a kernel: its variable, which of its axes the tile has in which order (single positions of
     the grid are none), the axes beyond whose end it is 0, whether it is finite there, whether it has the
-    dtype that it has in memory."""
+    dtype that it has in memory, whether it comes from a matrix product."""
 
     name: str
     places: tuple[int, ...]
     zero: frozenset[int] = frozenset()
     finite: bool = True
     raw: bool = False
+    product: bool = False
 
 
 class TileBase:

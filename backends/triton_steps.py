@@ -7,8 +7,10 @@ from dataclasses import replace
 from functools import partial
 
 from tensorc.backends.tile_axes import EACH, dot_labels, flat
-from tensorc.backends.tile_io import tile_outputs
+from tensorc.backends.tile_io import tile_inputs, tile_outputs
 from tensorc.backends.tile_kernel import (
+    Anchored,
+    Inverse,
     Over,
     Summed,
     TileStep,
@@ -16,7 +18,7 @@ from tensorc.backends.tile_kernel import (
 from tensorc.backends.triton_expr import finite, zero_where
 from tensorc.backends.triton_memory import MemoryPrinter
 from tensorc.ir import Cond, Expr, Index, Read, walk
-from tensorc.plan import Contract, Fold, Map, Normalise, Ref, Stream, Update
+from tensorc.plan import Contract, Fold, Map, Normalise, Ref, Solve, Stream, Update
 from tensorc.semiring import SUM_PRODUCT
 
 FOLDS = {"sum": "tl.sum", "max": "tl.max", "min": "tl.min", "prod": "_prod", "logsumexp": "_logsumexp"}
@@ -35,6 +37,17 @@ class StepPrinter(MemoryPrinter):
             self.enter(step)
             self.comment(step)
             method(step)
+            self._pass_on(step)
+
+    def _pass_on(self, step: TileStep) -> None:
+        """Mark what comes from matrix products: their results, and what is computed from these position by
+        position."""
+        sources = [self.made[r.value] for r in tile_inputs(step) if r.value in self.made]
+        made_there = isinstance(step, Anchored | Inverse | Solve)
+        if made_there or any(s.product and len(s.places) > 1 for s in sources):
+            for ref in tile_outputs(step):
+                if ref.value in self.made:
+                    self.made[ref.value].product = True
 
     # -- values ------------------------------------------------------------------------------------------
 
@@ -128,10 +141,15 @@ class StepPrinter(MemoryPrinter):
         inner: list[str],
         columns: list[str],
     ) -> None:
-        """A matrix product, in the order in which the result is kept."""
+        """A matrix product, in the order in which the result is kept, unless that turns round what comes from
+        another product: as the left operand, which is in registers, it is a conversion more, and compilers
+        before CUDA 13.3 have overwritten it on sm_90 (triton-lang/triton#6124, #11781)."""
         order = self.canonical(out)
-        if not stack and order.index(rows[0]) > order.index(columns[0]):
-            left, right, rows, columns = right, left, columns, rows
+        turned = [self._turned(ref, own, inner) for ref, own in ((left, rows), (right, columns))]
+        if not stack:
+            ordered = order.index(rows[0]) < order.index(columns[0])
+            if turned[0] > turned[1] or (turned[0] == turned[1] and not ordered):
+                left, right, rows, columns = right, left, columns, rows
         a = self._grouped(left, [stack, rows, inner], inner)
         b = self._grouped(right, [stack, inner, columns], inner)
         text = f"_dot({a}, {b}, DOT, PRECISION)"
@@ -141,6 +159,12 @@ class StepPrinter(MemoryPrinter):
         zero = [a for a in labels if a in self.zeros(left) or a in self.zeros(right)]
         known = all(self.made[r.value].finite for r in (left, right))
         self.line(f"{self.make(out, labels, zero, known)} = {text}")
+        self.made[out.value].product = True
+
+    def _turned(self, ref: Ref, rows: Sequence[str], inner: Sequence[str]) -> bool:
+        """Whether an operand comes from a product, and would be transposed to stand on the left."""
+        labels = self.labels(ref)
+        return self.made[ref.value].product and labels.index(rows[0]) > labels.index(inner[0])
 
     def _grouped(self, ref: Ref, groups: list[list[str]], over: Sequence[str]) -> str:
         """An operand with each group of labels as one axis."""
