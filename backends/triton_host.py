@@ -87,6 +87,8 @@ def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
             excess, work, found = excess + first[0], work + first[1], found | first[2]
         if best is None or (excess, work) < best[:2]:
             best = excess, work, (rows, block, found)
+    if len(_FITS) >= 4096:
+        _FITS.clear()
     _FITS[key] = best[2]
     return best[2]
 

@@ -44,6 +44,9 @@ class KernelWriter(StreamPrinter):
     ) -> None:
         super().__init__(plan, kernel, names, memory)
         self.memory, self.cached, self.length_names = memory, cached, lengths
+        if kernel.order == "once":  # where tokens are features like others, all that shapes no tile
+            whole = [a.extent for a in self.axes.all if a.role == LANE and a.extent is not None]
+            self.length_names = frozenset(names.sizes) - {n for extent in whole for n in extent.names}
         self.short: frozenset[str] = frozenset()  # states that are recalled in the type of operands
         self.arguments = Arguments()
         self.aligned: list[str] = []

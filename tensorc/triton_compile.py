@@ -156,15 +156,23 @@ def cuda_usage(cubin: bytes, ptx: str) -> dict[str, int]:
 
 def spilled(ptx: str, stack: int) -> int:
     """How much of a stack are registers that did not fit; all, where the assembler does not say."""
-    from triton import knobs
-
     model = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         output = f"{folder}/kernel.cubin"
-        command = [knobs.nvidia.ptxas.path, "-v", f"--gpu-name={model[1]}", "-o", output]
+        command = [assembler(int(re.sub(r"\D", "", model[1]))), "-v", f"--gpu-name={model[1]}", "-o", output]
         spills = re.search(r"(\d+) bytes spill stores", printed(command, ptx.encode(), ".ptx"))
     return int(spills[1]) if spills is not None else stack
+
+
+def assembler(architecture: int) -> str:
+    """The assembler that Triton takes for a GPU."""
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    try:
+        return str(get_ptxas(architecture).path)
+    except TypeError:  # Triton 3.4 has one for all
+        return str(get_ptxas().path)
 
 
 def printed(command: Sequence[str], content: bytes, suffix: str) -> str:
