@@ -231,8 +231,9 @@ def _mark(steps: list[TileStep], axes: Axes) -> None:
             stack, rows, inner, columns = groups
             for label in (*rows, *columns):
                 scope[label].mixed = True
-            if rows and columns and not (stack and len(step.left.axes) + len(columns) > 4):
-                for label in (*rows, *inner, *columns):
+            if rows and columns:
+                many = stack and len(step.left.axes) + len(columns) > 4
+                for label in inner[-1:] if many else (*rows, *inner, *columns):
                     scope[label].matrix = True
         elif isinstance(step, Solve | ScanTile):
             for ref in refs_of(step):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tensorc.backends.python_names import Names
-from tensorc.backends.tile_axes import GRID, LANE, POINTS, SCALAR, TILES, Axis
+from tensorc.backends.tile_axes import EACH, GRID, LANE, POINTS, SCALAR, TILES, Axis
 from tensorc.backends.tile_kernel import Kernel, Recall
 from tensorc.backends.triton_expr import spread
 from tensorc.backends.triton_streams import StreamPrinter
@@ -45,11 +45,17 @@ class KernelWriter(StreamPrinter):
         super().__init__(plan, kernel, names, memory)
         self.memory, self.cached, self.length_names = memory, cached, lengths
         if kernel.order == "once":  # where tokens are features like others, all that shapes no tile
-            whole = [a.extent for a in self.axes.all if a.role == LANE and a.extent is not None]
-            self.length_names = frozenset(names.sizes) - {n for extent in whole for n in extent.names}
+            self.length_names = frozenset(names.sizes) - self._fixed_sizes()
         self.short: frozenset[str] = frozenset()  # states that are recalled in the type of operands
         self.arguments = Arguments()
         self.aligned: list[str] = []
+
+    def _fixed_sizes(self) -> frozenset[str]:
+        """Sizes of axes that are whole in a tile; all where loops are within loops, which run out of
+        registers for places and masks unless these can be left out."""
+        nested = any(a.role == EACH for a in self.axes.all)
+        own = [a.extent for a in self.axes.all if nested or a.role == LANE]
+        return frozenset(n for extent in own if extent is not None for n in extent.names)
 
     # -- arguments ---------------------------------------------------------------------------------------
 
@@ -197,7 +203,9 @@ class KernelWriter(StreamPrinter):
         constants += [f"{name}_align" for name in self.aligned]
         self.constants = [c for c in ("CHUNK", "COLUMNS", "DOT", "PRECISION") if used(c)]
         constants += self.constants
-        fixed = ", ".join(f'"{name}"' for name in [*plain, *runtime])
+        # A size may be that of an axis whose elements are neighbours: whether 16 divide it is worth knowing.
+        varying = [*plain, *(runtime if self.kernel.order != "once" else ())]
+        fixed = ", ".join(f'"{name}"' for name in varying)
         everything = [*parts, *runtime, *(f"{c}: tl.constexpr" for c in constants)]
         return [
             f"@triton.jit(do_not_specialize=[{fixed}])",

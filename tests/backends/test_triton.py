@@ -89,6 +89,17 @@ def test_a_new_length_compiles_nothing() -> None:
     assert " n: tl.constexpr" not in source and '"n"' in source and '"q_b"' in source
 
 
+def test_a_new_length_compiles_nothing_without_a_time_axis() -> None:
+    """Only the kernels that reduce a whole row of pairs know how long it is."""
+    cross = tensorc.grad(ROOT / "examples" / "attention.tc")
+    source = tensorc.compile(cross, backend="triton").source(n=4096, m=512, d=64, e=64)
+    kernels = source.split("@triton.jit(do_not_specialize=")[1:]
+    rows = ("tl.max(", "_logsumexp(", "tl.sum(")
+    fixed = [k for k in kernels if " n: tl.constexpr" in k or " m: tl.constexpr" in k]
+    assert len(kernels) > 8 and len(fixed) <= 2
+    assert all(any(word in kernel for word in rows) for kernel in fixed)
+
+
 def test_tensors_on_the_cpu_are_refused() -> None:
     import torch
 
