@@ -34,6 +34,7 @@ from tensorc.plan import (
 Node = tuple[str, int]
 LANE, GRID, TILES, SCALAR, EACH = "lane", "grid", "tiles", "scalar", "each"
 TOKENS, COLUMNS = "tokens", "columns"
+TOKEN_TILE = 16  # token by token there is little to do at once: more programs do it sooner
 POINTS = (SCALAR, EACH)  # one position at a time: a tile has no axis for it
 
 
@@ -42,7 +43,8 @@ class Axis:
     """One axis: its label where it was first seen, its extent, and its role: all positions in a tile
     ("lane"), a tile of the grid ("grid"), one position of it ("scalar"), tiles or positions one after the
     other ("tiles", "each"), the rows of the chunk ("tokens"), or the columns of a stream. `matrix`: a matrix
-    product runs along it, which needs 16 positions; `shared`: all programs along it store the same state."""
+    product runs along it, which needs 16 positions; `shared`: all programs along it store the same state;
+    `most`: the longest tile that is of use, if any is too long."""
 
     label: str
     extent: Extent | None
@@ -52,6 +54,7 @@ class Axis:
     mixed: bool = False  # a matrix product has it in one operand alone
     twice: bool = False  # one step has it under two labels
     shared: bool = False
+    most: int | None = None
 
 
 @dataclass(slots=True)
@@ -271,6 +274,7 @@ def _grid(kernel: Kernel, axes: Axes) -> None:
             axis.role = GRID if axis.mixed or axis.matrix or not _several(axis, wide) else SCALAR
             states = [axes.of(Ref(s.name, s.axes)) for s in kernel.carried if kernel.finals]
             axis.shared = any(all(a is not axis for a in own) for own in states)
+            axis.most = TOKEN_TILE if kernel.order == "tokens" and not axis.shared else None
 
 
 def widest(results: list[list[Axis]]) -> list[list[Axis]]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 
-from tensorc.backends.tile_axes import COLUMNS, GRID, TILES, TOKENS, Axes, Axis, flat
+from tensorc.backends.tile_axes import COLUMNS, GRID, TILES, Axes, Axis, flat
 from tensorc.backends.tile_kernel import Kernel, Summed
 from tensorc.backends.tile_pressure import held, spelled
 from tensorc.ir import Extent, Program
@@ -22,7 +22,10 @@ FEATURES = (64, 256)  # at these sizes, in tiles of that many columns and featur
 def block(axis: Axis, size: str) -> str:
     """The positions that a tile has along an axis of features, as text of the generated function."""
     least = 16 if axis.matrix else 1
-    return f"_cut({size}, tile, {least})" if axis.role in (GRID, TILES) else f"_block({size}, {least})"
+    if axis.role not in (GRID, TILES):
+        return f"_block({size}, {least})"
+    tile = "tile" if axis.most is None else f"min(tile, {axis.most})"
+    return f"_cut({size}, {tile}, {least})"
 
 
 def need(
@@ -37,18 +40,18 @@ def need(
     are the tensors whose elements have the size of those of the caller."""
 
     def text(axis: Axis) -> str:
-        if axis.role == TOKENS or axis.extent is None:
-            return "chunk"
-        return "columns" if axis.role == COLUMNS else block(axis, size(axis.extent))
+        if axis.role == COLUMNS:
+            return "columns"
+        return "chunk" if axis.extent is None else block(axis, size(axis.extent))
 
     def length(axis: Axis, features: int) -> int:
-        if axis.role == TOKENS or axis.extent is None:
-            return chunk
         if axis.role == COLUMNS:
             return FEATURES[0]
+        if axis.extent is None:
+            return chunk
         known = dict.fromkeys(axis.extent.names, features) | dict(program.defaults)
         whole = 1 << max(0, axis.extent.value(known) - 1).bit_length()
-        return min(FEATURES[0], whole) if axis.role in (GRID, TILES) else whole
+        return min(axis.most or FEATURES[0], whole) if axis.role in (GRID, TILES) else whole
 
     found = [
         spelled(held(kernel, axes, inputs, partial(length, features=features)), text) for features in FEATURES

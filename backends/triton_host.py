@@ -65,42 +65,47 @@ def _fit(needs, ways, sizes, most, family, chunk, columns, tile, warps, split):
     whether there is no other choice).
     """
     key = needs, ways, sizes, most, family, chunk, columns, tile, warps, split
-    if key in _FITS:
-        return _FITS[key]
-    room = _registers(family, sizes[0])
-    if warps is not None:
-        room = ((warps, *max(one[1:] for one in room)),)
-    tiles = (64, 32, 16, 8, 4) if tile is None else (tile,)
-    chunks = [r for r in (128, 64, 32, 16) if r <= most] if chunk is None else [chunk]
-    best = None
-    for rows in chunks:
-        block = min(64, rows) if columns is None else columns
-        tried = [(t, needs(rows, block, t, *sizes)) for t in tiles]
-        excess, work, found = 0, 0, {}
-        for whole, narrow, serial in ways:
-            order = [whole, narrow] if narrow else [whole]
-            wanted = split[0] and (serial or split[1])
-            if split[1]:
-                order = order[-1:] if wanted else order[:1]
-            options = [_choices(names, tried, room, rows, 1.3 if names is narrow else 1) for names in order]
-            first = options[-1] if wanted and not options[-1][0] else min(options, key=lambda one: one[:2])
-            excess, work, found = excess + first[0], work + first[1], found | first[2]
-        if best is None or (excess, work) < best[:2]:
-            best = excess, work, (rows, block, found)
-    if len(_FITS) >= 4096:
-        _FITS.clear()
-    _FITS[key] = best[2]
-    return best[2]
+    if key not in _FITS:
+        room = _registers(family, sizes[0])
+        if warps is not None:
+            room = ((warps, *max(one[1:] for one in room)),)
+        tiles = (64, 32, 16, 8, 4) if tile is None else (tile,)
+        chunks = [r for r in (128, 64, 32, 16) if r <= most] if chunk is None else [chunk]
+        blocks = [(r, c) for r in chunks for c in ((min(64, r), 32) if columns is None else (columns,))]
+        found = []
+        for rows, block in blocks:
+            tried = [(t, needs(rows, block, t, *sizes)) for t in tiles]
+            found.append((*_taken(ways, tried, room, rows, split), (rows, block)))
+        _, _, fits, (rows, block) = min(found, key=lambda one: one[:2])
+        if len(_FITS) >= 4096:
+            _FITS.clear()
+        _FITS[key] = rows, block, fits
+    return _FITS[key]
+
+
+def _taken(ways, tried, room, rows, split):
+    """For the rows of a chunk: how much too much the kernels need that are chosen to make each value, their
+    work, and the choices."""
+    excess, work, found = 0, 0, {}
+    for whole, narrow, serial in ways:
+        order = [whole, narrow] if narrow else [whole]
+        wanted = split[0] and (serial or split[1])
+        if split[1]:
+            order = order[-1:] if wanted else order[:1]
+        options = [_choices(names, tried, room, rows, 1.3 if names is narrow else 1) for names in order]
+        first = options[-1] if wanted and not options[-1][0] else min(options, key=lambda one: one[:2])
+        excess, work, found = excess + first[0], work + first[1], found | first[2]
+    return excess, work, found
 
 
 def _choices(names, tried, room, rows, weight):
-    """How many bytes too many some kernels need with the tiles and warps chosen for each, their work, and the
-    choices. Of each product, what is within a chunk is done again for each tile; short chunks leave tensor
-    cores idle. `weight`: for what is read more than once."""
+    """How many bytes a warp some kernels need too many, with the tiles and warps chosen for each, their work,
+    and the choices. Of each product, what is within a chunk is done again for each tile; short chunks leave
+    tensor cores idle. `weight`: for what is read more than once."""
     excess, work, found = 0, 0.0, {}
     for name in names:
         every = [
-            (needs[name][0] + needs[name][1] * each - most, tile, warps)
+            ((needs[name][0] + needs[name][1] * each - most) / warps, tile, warps)
             for tile, needs in tried
             for warps, most, each in room
         ]
