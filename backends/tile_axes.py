@@ -21,12 +21,14 @@ from tensorc.plan import (
     PAST,
     ROW,
     Contract,
+    Delay,
     Fold,
     Normalise,
     Ref,
     ScanTile,
     Solve,
     Stream,
+    Tail,
     Update,
     Weigh,
 )
@@ -255,6 +257,8 @@ def _summed(step: TileStep) -> Iterable[str]:
             return () if feature in out.axes else (feature,)
         case Fold(over=over) | Normalise(over=over) | Weigh(over=over):
             return over
+        case Delay(state=state) | Tail(state=state):  # its rows are moved along
+            return state.axes[:1]
         case Fetch(out=out):
             return [a for r in tile_inputs(step) for a in r.axes if a not in out.axes]
     return ()

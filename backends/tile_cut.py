@@ -26,7 +26,7 @@ from tensorc.backends.tile_kernel import (
     TileStep,
 )
 from tensorc.backends.tile_loops import result_features
-from tensorc.backends.tile_moves import Moves, Stored
+from tensorc.backends.tile_moves import Moves, Stored, after
 from tensorc.errors import BackendError
 from tensorc.plan import (
     ROW,
@@ -152,7 +152,7 @@ class Cutter:
         given = self._given(own)
         whole = Kernel(f"{name}_kernel", order, self.loop.reverse, carried, own, given, finals=finals)
         if order == "tokens":
-            return Launch(whole)
+            return Launch(whole, tuple(self._token_kernels(name, puts)) if finals else ())
         _, read = self._slice(targets, updates=False)
         states = self._state_kernels(name, [s.name for s in (carried if finals else read)], finals)
         return Launch(whole, (*states, *self._read_kernels(name, puts)))
@@ -187,14 +187,34 @@ class Cutter:
         """Kernels that store results for all chunks at once, those of the same features together."""
 
         def kernel(group: Sequence[str], title: str = "") -> Kernel:
-            mine = [p for p in puts if p.tensor in group]
-            steps, read = self._slice([p.value.value for p in mine], updates=False)
-            recalls = [Recall(Ref(s.name, s.axes), "all") for s in read] + self._recalled(steps)
-            every = (*recalls, *self._ordered(steps, mine))
-            return Kernel(title, "chunks", self.loop.reverse, (), every, narrow=True)
+            return self._apart(title, "chunks", "all", [p for p in puts if p.tensor in group])
 
         groups = grouped([p.tensor for p in puts], lambda names: result_features(kernel(names)))
         return [kernel(group, _numbered(f"{name}_reads", k, groups)) for k, group in enumerate(groups)]
+
+    def _token_kernels(self, name: str, puts: Sequence[Put]) -> list[Kernel]:
+        """Kernels for one token alone: tiles of states go from memory to memory, not all at once."""
+        updates = {s.state.value: s for s in self.steps if isinstance(s, Update)}
+        every = list(puts)
+        for state in self._states():
+            update = updates[state.name]
+            if not update.replace or set(update.addend.axes) != set(update.state.axes):
+                return []
+            lanes = tuple(Lane(a) for a in update.state.axes)
+            every.append(Put(after(state), update.addend, lanes, update.why))
+
+        def kernel(group: Sequence[str], title: str = "") -> Kernel:
+            return self._apart(title, "tokens", "in", [p for p in every if p.tensor in group])
+
+        groups = grouped([p.tensor for p in every], lambda names: result_features(kernel(names)))
+        return [kernel(group, _numbered(f"{name}_token", k, groups)) for k, group in enumerate(groups)]
+
+    def _apart(self, title: str, order: str, which: str, puts: Sequence[Put]) -> Kernel:
+        """A kernel that takes states from memory and stores some results."""
+        steps, read = self._slice([p.value.value for p in puts], updates=False)
+        recalls = [Recall(Ref(s.name, s.axes), which) for s in read] + self._recalled(steps)
+        every = (*recalls, *self._ordered(steps, puts))
+        return Kernel(title, order, self.loop.reverse, (), every, narrow=True)
 
     def _recalled(self, steps: Iterable[TileStep]) -> list[Recall]:
         return [Recall(Ref(s.name, s.axes), "in") for s in self._given(steps)]

@@ -55,13 +55,14 @@ Subscript: TypeAlias = Row | Lane | Place | Listed
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """A tile from memory. Rows before the first are those of the tensor `before` [depth, ...], the latest
-    last; 0 if there is none."""
+    """A tile from memory. Rows before the first are those of the state `before` [depth, ...], the latest
+    last; 0 if there is none. `order`: for each axis of the state after the first, which subscript it has."""
 
     out: Ref
     tensor: str
     subscripts: tuple[Subscript, ...]
     before: str = ""
+    order: tuple[int, ...] = ()
     why: Why = field(default=Why(), compare=False)
 
     @property

@@ -59,6 +59,11 @@ def left_by(state: State) -> str:
     return f"{state.name.lstrip('%')}_last"
 
 
+def after(state: State) -> str:
+    """What a state is called as a tensor in memory that one token alone is added to."""
+    return f"{state.name.lstrip('%')}_new"
+
+
 class Moves:
     """Lowers the steps of one loop. `made` are values that a kernel must store, by name; `caches` and `kept`
     the states that lie in memory."""
@@ -222,7 +227,8 @@ class Moves:
             source = source.relabel(back)
         stored = self.memory(source)
         subscripts = tuple(Row(step.lag) if a == ROW else Lane(a) for a in stored.axes)
-        return Fetch(step.out, stored.tensor, subscripts, step.state.value, step.why)
+        order = tuple(stored.axes.index(a) for a in step.state.axes[1:])
+        return Fetch(step.out, stored.tensor, subscripts, step.state.value, order, step.why)
 
     def _tail(self, step: Tail) -> None:
         stored = self.memory(step.source)

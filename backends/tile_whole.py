@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tensorc.backends.tile_kernel import Fetch, Kernel, Lane, Place, Put, TileStep
 from tensorc.errors import BackendError
-from tensorc.ir import Compare, Index, Iverson, Node, Read, rebuild
+from tensorc.ir import Add, And, Compare, Cond, Index, Iverson, Neg, Node, Read, rebuild
 from tensorc.plan import (
     Contract,
     Fold,
@@ -20,12 +20,14 @@ from tensorc.plan import (
     Map,
     Normalise,
     Plan,
+    Recur,
     Ref,
     Step,
     Tile,
 )
 
 Part = TypeVar("Part", bound=Node)
+KINDS: dict[type, str] = {Tile: "a decay", Recur: "a recurrence"}
 
 
 @dataclass(slots=True)
@@ -57,12 +59,12 @@ class Writer:
                 if step.out.value in self.outputs:
                     self._kernel([], step.out)
             elif isinstance(step, Tile) and not step.gates and step.part == "fine":
-                order = Compare("<" if step.strict else "<=", Index(step.columns), Index(step.rows))
-                self._kernel([Map(step.out, Iverson(order), step.why)], step.out)
+                self._kernel([Map(step.out, Iverson(_relation(step)), step.why)], step.out)
             elif isinstance(step, Map | Contract | Gather | Fold | Normalise):
                 self._kernel(self._steps(step), step.out)
             else:
-                raise self._refusal(f"{type(step).__name__} steps have kernels in chunks alone")
+                kind = KINDS.get(type(step), "one of its steps")
+                raise self._refusal(f"{kind} has kernels in chunks alone")
         return self.found
 
     def _refusal(self, reason: str) -> BackendError:
@@ -151,6 +153,15 @@ class Writer:
 
         found = visit(node)
         return list(fetches.values()), found  # type: ignore[return-value]
+
+
+def _relation(tile: Tile) -> Cond:
+    """An order of rows and columns as the condition that it is."""
+    row, column = Index(tile.rows), Index(tile.columns)
+    order = Compare("<" if tile.strict else "<=", column, row)
+    if tile.within is None:
+        return order
+    return And((order, Compare("<", Add((row, Neg(column))), tile.within)))
 
 
 def whole(plan: Plan, name: str) -> Whole:

@@ -9,7 +9,7 @@ from tensorc.backends.tile_anchor import is_cube
 from tensorc.backends.tile_axes import GRID, SCALAR, flat
 from tensorc.backends.tile_cut import cut
 from tensorc.backends.tile_kernel import Kernel
-from tensorc.backends.tile_moves import left_by
+from tensorc.backends.tile_moves import after, left_by
 from tensorc.backends.tile_whole import whole
 from tensorc.backends.torch_library import FUNCTIONAL
 from tensorc.backends.torch_sequence import TorchHead
@@ -22,7 +22,7 @@ from tensorc.plan_io import plan_steps
 # What comes with a tensor: its strides, and how they are aligned; with a state: where it is before the first
 # row, before each chunk, after the last; with a cache: its new rows, and itself with them.
 ENDS = ("_b", "_align", "_in", "_all", "_out", "_rows", "_next", *(f"_s{k}" for k in range(32)))
-KERNELS = r"(.*_)?(kernel|(states|reads)\d*|end|\d+)"  # how the names of kernels end
+KERNELS = r"(.*_)?(kernel|(states|reads|token)\d*|end|\d+)"  # how the names of kernels end
 
 
 class CallWriter(TorchHead):
@@ -49,6 +49,7 @@ class CallWriter(TorchHead):
             labels |= {c.tensor: c.state.axes for c in found.caches}
         self.left = {left_by(s): s for s in plan.states}
         labels |= {tensor: state.axes for tensor, state in self.left.items()}
+        labels |= {after(s): s.axes for s in plan.states}
         extents = dict(plan.extents)
         self.tensors: dict[str, Sequence[Extent | None]] = dict(plan.tensors)
         self.tensors |= {t: [extents.get(a) for a in axes] for t, axes in labels.items()}

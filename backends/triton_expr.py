@@ -168,31 +168,35 @@ class ExprPrinter:
         raise TypeError(f"no condition: {node!r}")
 
 
-def finite(node: Node) -> bool:
-    """Whether an expression of finite numbers is sure to be finite: sums and products are taken to be."""
+def finite(node: Node, known: Callable[[Read], bool]) -> bool:
+    """Whether an expression is sure to be finite where the reads are that are `known` to be: sums and
+    products are taken to be."""
     match node:
         case Add(terms=parts) | Mul(factors=parts):
-            return all(map(finite, parts))
+            return all(finite(p, known) for p in parts)
         case Neg(operand=operand):
-            return finite(operand)
-        case Const() | Index() | Size() | Read():
+            return finite(operand, known)
+        case Read():
+            return known(node)
+        case Const() | Index() | Size():
             return True
     return False
 
 
-def zero_where(node: Node, zero: Callable[[Read], bool]) -> bool:
-    """Whether an expression is 0 wherever the reads are that `zero` says are."""
+def zero_where(node: Node, zero: Callable[[Read], bool], known: Callable[[Read], bool]) -> bool:
+    """Whether an expression is 0 wherever the reads are that `zero` says are; `known` as in `finite`."""
     match node:
         case Read():
             return zero(node)
         case Const(value=value):
             return value == 0
         case Neg(operand=operand):
-            return zero_where(operand, zero)
+            return zero_where(operand, zero, known)
         case Add(terms=parts):
-            return all(zero_where(p, zero) for p in parts)
+            return all(zero_where(p, zero, known) for p in parts)
         case Mul(factors=parts):
-            return all(map(finite, parts)) and any(zero_where(p, zero) for p in parts)
+            zeros = [zero_where(p, zero, known) for p in parts]
+            return any(zeros) and all(z or finite(p, known) for z, p in zip(zeros, parts, strict=True))
     return False
 
 

@@ -201,10 +201,8 @@ def _dot(a, b, DOT: tl.constexpr, PRECISION: tl.constexpr):
 def _earlier(x, ROWS: tl.constexpr, WIDTH: tl.constexpr):
     """Each row one position later; the first one is 0."""
     slot = tl.arange(0, ROWS)
-    one = slot[:, None] == slot[None, :] + 1
-    if WIDTH >= 16:
-        return _dot(tl.where(one, 1.0, 0.0), x, tl.float32, "ieee")
-    return tl.sum(tl.where(one[:, :, None], x[None, :, :], 0.0), 1)
+    before = tl.maximum(slot - 1, 0)[:, None] + tl.zeros((ROWS, WIDTH), tl.int32)
+    return tl.where(slot[:, None] == 0, 0.0, tl.gather(x, before, 0))
 
 
 @triton.jit

@@ -135,6 +135,11 @@ def _split(split, count, rows, device):
     return count < 2 * torch.cuda.get_device_properties(device).multi_processor_count, False
 
 
+def _alone(split, rows):
+    """As `_split`, of tokens one after the other: one alone may take states tile by tile, from memory."""
+    return split is True and rows == 1, split is not None or rows != 1
+
+
 def _begin(state, shape, flat, compute, device):
     """A state to start from: the one given, else zeros."""
     if state is None:

@@ -10,6 +10,7 @@ from tensorc.backends.python_layout import tuple_text
 from tensorc.backends.tile_axes import flat
 from tensorc.backends.tile_cut import cut_end
 from tensorc.backends.tile_kernel import Cache, Cut, Kept, Kernel, Launch, Over, Put
+from tensorc.backends.tile_moves import after
 from tensorc.backends.tile_recalls import operands
 from tensorc.backends.triton_call import CallWriter
 from tensorc.backends.triton_fit import needs_function
@@ -92,8 +93,9 @@ class LaunchWriter(CallWriter):
         rows = self.printer.size(self.plan.time) if self.plan.time is not None else "0"
         self.kernels += ["", "", f"_WAYS = ({', '.join(f'({way})' for way in ways)},)"]
         options = f"{self._chunk()}, _family(device), chunk, columns, tile, warps"
+        tokens = self.plan.form == "recurrent"
         return [
-            f"    split = _split(split, count, {rows}, device)",
+            f"    split = {f'_alone(split, {rows})' if tokens else f'_split(split, count, {rows}, device)'}",
             f"    chunk, columns, fits = _fit(_needs, _WAYS, {arguments}, {options}, split)",
         ]
 
@@ -224,7 +226,8 @@ class LaunchWriter(CallWriter):
         narrow = [(k, self._writer(k)) for k in launch.narrow]
         if len(narrow) == 1 and not any(isinstance(s, Over) for s in narrow[0][1].kernel.steps):
             narrow = []  # it would be the same
-        self.ways.append((launch.whole.name, [k.name for k, _ in narrow], launch.whole.order == "serial"))
+        several = launch.whole.order != "chunks"
+        self.ways.append((launch.whole.name, [k.name for k, _ in narrow], several))
         if not narrow:
             self._call(self._writer(launch.whole), 1)
             return
@@ -239,9 +242,15 @@ class LaunchWriter(CallWriter):
             shape = tuple_text(["count", "chunks", *parts])
             kind = "dtype" if state.name in short else "compute"
             self.line(f"{name}_all = torch.empty({shape}, dtype={kind}, device=device)", 2)
+        alone = found.states if launch.whole.order == "tokens" else ()
+        for state in alone:
+            self.line(f"{self._tensor(after(state))} = torch.empty_like({self.names.value(state.name)})", 2)
         for _, writer in narrow:
             writer.short = short
             self._call(writer, 2)
+        for state in alone:
+            name, new = self.names.value(state.name), self._tensor(after(state))
+            self.line(f"{name} = {name}.copy_({new}) if in_place else {new}", 2)
 
     def _reads(self, kernel: Kernel) -> list[str]:
         return [getattr(s, "tensor", "") for s in flat(kernel.steps)]

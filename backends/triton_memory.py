@@ -129,10 +129,10 @@ class MemoryPrinter(TileBase):
     def _fetch_before(self, step: Fetch, name: str, labels: Sequence[str], address: Address) -> None:
         """Rows before the first are the last ones of a state."""
         axes = self.state_axes(step.before)
-        rest = [s for s in step.subscripts if not isinstance(s, Row)]
         places = [f"batch * {_atom(self._after(axes))}"]
         places.append(_times(f"({self.depth_of(step.before)} + {address.early})", self._after(axes[1:])))
-        for k, subscript in enumerate(rest):
+        for k, place in enumerate(step.order):
+            subscript = step.subscripts[place]
             assert isinstance(subscript, Lane)
             places.append(_times(self.position(subscript.label, labels), self._after(axes[k + 2 :])))
         source = " + ".join([self.state_pointer(step.before, "in"), *places])

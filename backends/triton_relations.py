@@ -50,7 +50,8 @@ class RelationPrinter(StepPrinter):
         covered = {a for g in step.gates for a in self.lanes(g.gate.axes)} | {step.rows, step.columns}
         if not set(labels) <= covered:
             text = self.broadcast(text, labels)
-        self.line(f"{self.make(step.out, labels)} = {text}")
+        known = all(self.made[g.gate.value].finite for g in step.gates)
+        self.line(f"{self.make(step.out, labels, (), known)} = {text}")
 
     def _order(self, step: Tile, labels: Sequence[str]) -> str:
         """Which columns a row reads."""

@@ -57,8 +57,8 @@ class StepPrinter(MemoryPrinter):
         text = self.printer.value(step.expr, labels)
         if not any(isinstance(n, Read | Index) for n in walk(step.expr)):
             text = f"tl.cast({text}, tl.float32)"
-        zero = [a for a in labels if zero_where(step.expr, partial(self._is_zero, a))]
-        known = finite(step.expr) and all(self.made[r.tensor].finite for r in reads)
+        zero = [a for a in labels if zero_where(step.expr, partial(self._is_zero, a), self._is_finite)]
+        known = finite(step.expr, self._is_finite)
         full = {s.name for n in reads for s in n.subscripts if isinstance(s, Index)}
         full |= {n.name for n in walk(step.expr) if isinstance(n, Index)}
         if labels and not set(labels) <= full:
@@ -73,6 +73,9 @@ class StepPrinter(MemoryPrinter):
         """The shape of a tile."""
         inner = ", ".join(self.length(self.scope[a]) for a in labels)
         return f"({inner},)" if len(labels) == 1 else f"({inner})"
+
+    def _is_finite(self, read: Read) -> bool:
+        return self.made[read.tensor].finite
 
     def _is_zero(self, label: str, read: Read) -> bool:
         labels = tuple(s.name for s in read.subscripts if isinstance(s, Index))
@@ -281,7 +284,10 @@ class StepPrinter(MemoryPrinter):
                 addend = self.broadcast(addend, labels)
             self.line(f"{made.name} = {addend}")
             return
-        through = f"{self.tile(step.through, labels)} * " if step.through is not None else ""
+        through = ""
+        if step.through is not None:  # the state is 0 beyond the end, and stays so
+            beyond = [a for a in step.through.axes if not self.made[step.through.value].finite]
+            through = f"{self.masked(step.through, labels, beyond)} * "
         self.line(f"{made.name} = {through}{made.name} + {addend}")
 
     def streamed(self, step: Stream) -> None:

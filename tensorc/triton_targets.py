@@ -171,6 +171,8 @@ def _launches(
     path = path.with_stem(f"{form}_{path.stem}")
     path.write_text(operator.forms.source(form, full), encoding="utf-8")
     plan = operator.forms.plan(form, full)
+    if plan.form == "recurrent" and plan.time is not None:
+        full |= dict.fromkeys(plan.time.names, 1)  # as it is decoded
     names = required_sizes(operator.program, None)
     keywords = {keyword: full[name] for name, keyword in names.items()}
     request = {

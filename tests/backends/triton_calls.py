@@ -19,7 +19,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 def operator(name: str, **options: Any) -> Any:
     """A program of the catalogue with small tiles."""
-    made = tensorc.compile(EXAMPLES / f"{name}.tc", backend="triton")
+    form = options.pop("form", "auto")
+    made = tensorc.compile(EXAMPLES / f"{name}.tc", form=form, backend="triton")
     made.options = {"chunk": 16, "columns": 16, "tile": 16} | options
     return made
 
@@ -99,6 +100,28 @@ def shared() -> None:
             assert (state.tensors[0] - after.tensors[0]).abs().max() < 1e-5
             same = state.tensors[0].data_ptr() == kept.data_ptr()
             assert same == ("in_place" in options)
+
+
+def alone() -> None:
+    """One token, with states tile by tile: results and states are those of states held whole."""
+    widths = {"d": 19, "e": 17, "n": 9, "h": 2, "r": 2, "m": 5, "w": 4}
+    for name in "linear_attention hla2 power gated_delta_rule triple mamba2 delta_product".split():
+        made = operator(name, form="recurrent", split=True)
+        plain = tensorc.compile(EXAMPLES / f"{name}.tc", backend="torch", form="recurrent")
+        sizes = dict(made.program.defaults) | widths
+        inputs = [draw(2, *(a.value(sizes) for a in d.axes)) / 2 for d in made.program.inputs]
+        axes = [1 + d.axes.index(made.time) if made.time in d.axes else None for d in made.program.inputs]
+
+        def token(k: int, axes: Any = axes, inputs: Any = inputs) -> list[Any]:
+            return [x if a is None else x.select(a, k) for x, a in zip(inputs, axes, strict=True)]
+
+        state, expected = made.init_state(*token(0)), plain.init_state(*(x.double() for x in token(0)))
+        for k in range(4):
+            made.options = dict(made.options) | {"in_place": k > 1}
+            found, state = made.step(state, *token(k))
+            gold, expected = plain.step(expected, *(x.double() for x in token(k)))
+            for a, b in zip([found, *state.tensors], [gold, *expected.tensors], strict=True):
+                assert (a.double() - b).abs().max() < 1e-5 * (1 + b.abs().max()), name
 
 
 def options() -> None:
@@ -239,6 +262,7 @@ def main() -> None:
         layouts,
         in_place,
         shared,
+        alone,
         options,
         wide_chunks,
         strong_gates,
