@@ -55,6 +55,7 @@ class Axis:
     summed: bool = False
     mixed: bool = False  # a matrix product has it in one operand alone
     twice: bool = False  # one step has it under two labels
+    point: bool = False  # programs take one position of it, or there is no kernel
     shared: bool = False
     most: int | None = None
 
@@ -246,7 +247,7 @@ def _mark(steps: list[TileStep], axes: Axes) -> None:
                     scope[label].mixed = True
             if isinstance(step, Solve):
                 for label in step.batch:
-                    scope[label].mixed = False
+                    scope[label].point = True
 
 
 def _summed(step: TileStep) -> Iterable[str]:
@@ -275,7 +276,8 @@ def _grid(kernel: Kernel, axes: Axes) -> None:
             continue
         everywhere = bool(results) and all(any(a is axis for a in r) for r in results)
         if everywhere and not axis.summed and not axis.twice:
-            axis.role = GRID if axis.mixed or axis.matrix or not _several(axis, wide) else SCALAR
+            wanted = axis.point or not (axis.mixed or axis.matrix) and _several(axis, wide)
+            axis.role = SCALAR if wanted else GRID
             states = [axes.of(Ref(s.name, s.axes)) for s in kernel.carried if kernel.finals]
             axis.shared = any(all(a is not axis for a in own) for own in states)
             axis.most = TOKEN_TILE if kernel.order == "tokens" and not axis.shared else None

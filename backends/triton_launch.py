@@ -174,6 +174,8 @@ class LaunchWriter(CallWriter):
             self._cache_before(cache.state, order.get(cache.state.name))
         for launch in found.launches:
             self._launch(launch, found)
+        for cache in found.caches:
+            self._cached(cache)  # it is returned whether or not a kernel reads it
         for kept in found.kept:
             self._kept_after(kept)
 
@@ -220,9 +222,8 @@ class LaunchWriter(CallWriter):
             if isinstance(step, Put):
                 self._memory(step)
         for tensor in self._reads(launch.whole):
-            if tensor in caches and tensor not in self.made:
-                self.made.add(tensor)
-                self._cache(caches[tensor])
+            if tensor in caches:
+                self._cached(caches[tensor])
         narrow = [(k, self._writer(k)) for k in launch.narrow]
         if len(narrow) == 1 and not any(isinstance(s, Over) for s in narrow[0][1].kernel.steps):
             narrow = []  # it would be the same
@@ -255,8 +256,11 @@ class LaunchWriter(CallWriter):
     def _reads(self, kernel: Kernel) -> list[str]:
         return [getattr(s, "tensor", "") for s in flat(kernel.steps)]
 
-    def _cache(self, cache: Cache) -> None:
+    def _cached(self, cache: Cache) -> None:
         """A cache with the rows of this call after its own: what is returned, and what kernels read."""
+        if cache.tensor in self.made:
+            return
+        self.made.add(cache.tensor)
         name, before = self._tensor(cache.tensor), self.names.value(cache.state.name)
         rank = len(cache.state.axes)
         rows, source = f"{name}_rows", self._tensor(cache.source)

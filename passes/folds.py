@@ -307,7 +307,9 @@ class FoldBuilder(PairBuilder):
         columns = [b for b in softmax.over if b.name.startswith("~")]
         if len(columns) < len(over) or len(rows) > 1:
             raise NoScan("softmax over a token and a feature is not taken apart", "use form='parallel'")
-        row = rows[0] if rows else "~row"
+        if not rows:
+            raise NoScan("softmax over all tokens at once is used as it stands", "use form='parallel'")
+        row = rows[0]
         features = frozenset(n for n in free_indices(softmax) if not n.startswith("~"))
         reads = []
         for op in ("top", "total"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tensorc.ir import (
     Add,
@@ -50,7 +51,7 @@ from tensorc.passes.gradient_names import Names, letters_of
 from tensorc.passes.inline import dependency_order, is_recursive
 from tensorc.passes.records import Log
 from tensorc.passes.recurrences import as_decays
-from tensorc.passes.terms import has_reduction, rename_apart
+from tensorc.passes.terms import has_reduction, rename_apart, times
 
 Scope = Mapping[str, Extent]
 
@@ -157,19 +158,37 @@ def forward(program: Program) -> Forward:
 
 
 def _with_decays(program: Program) -> Program:
-    """Recurrences whose gate is an exponential, as decays: their gates are log gates."""
-    equations = []
+    """Recurrences whose gate is an exponential, as decays: their gates are log gates. What is written to a
+    state that the write reads becomes an equation of its own."""
     for equation in program.equations:
-        if equation.target in reads(equation.body):
-            for bind in equation.left:
-                alone = as_decays(replace(program, equations=(equation,)), bind.extent, Log()).equations[0]
-                calls = [n for n in walk(alone.body) if isinstance(n, Call) and n.function == "exp"]
-                logs = [n for n in calls if isinstance(n.arguments[0], Reduce)]
-                if alone != equation and logs:
-                    equation = alone
-                    break
-        equations.append(equation)
-    return replace(program, equations=tuple(equations))
+        if equation.target not in reads(equation.body):
+            continue
+        for bind in equation.left:
+            alone = as_decays(replace(program, equations=(equation,)), bind.extent, Log())
+            calls = [n for e in alone.equations for n in walk(e.body) if isinstance(n, Call)]
+            logs = [n for n in calls if n.function == "exp" and isinstance(n.arguments[0], Reduce)]
+            if alone.equations != (equation,) and logs:
+                at = program.equations.index(equation)
+                new = (replace(e, body=_merged(e.body)) for e in alone.equations)
+                every = (*program.equations[:at], *new, *program.equations[at + 1 :])
+                program = replace(alone, equations=every)
+                break
+    return program
+
+
+def _merged(node: Node) -> Any:
+    """Sums of products with a sum as one sum: no equation is made of the inner one, which a self-reference
+    would go through; and -1 times a product as its negative."""
+    node = rebuild(node, _merged)
+    if isinstance(node, Mul) and node.factors[0] == Const(-1):
+        return Neg(times(*node.factors[1:]))
+    if isinstance(node, Reduce) and node.op == "sum" and isinstance(node.body, Mul):
+        inner = [f for f in node.body.factors if isinstance(f, Reduce) and f.op == "sum"]
+        if len(inner) == 1:
+            body = times(*(inner[0].body if f is inner[0] else f for f in node.body.factors))
+            binds, domain = (*node.binds, *inner[0].binds), (*node.domain, *inner[0].domain)
+            return replace(node, binds=binds, domain=domain, body=body)
+    return node
 
 
 def _decays_inside(program: Program) -> Program:

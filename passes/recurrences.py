@@ -42,13 +42,12 @@ Linear: TypeAlias = tuple[Expr | None, Expr | None]  # (factor of the earlier va
 
 def as_decays(program: Program, time: Extent, log: Log) -> Program:
     """The program with every first-order recurrence along the time axis written as a decay."""
-    taken = set(program.tensors()) | {
-        n.name for e in program.equations for n in walk(e.body) if isinstance(n, Index)
-    }
+    tensors = frozenset(program.tensors())
+    taken = {n.name for e in program.equations for n in walk(e.body) if isinstance(n, Index)} | tensors
     equations: list[Equation] = []
     added: list[TensorDecl] = []
     for equation in program.equations:
-        found = _rewritten(equation, time, log, taken)
+        found = _rewritten(equation, time, log, taken, tensors)
         equations += found
         new = [e for e in found if e.target != equation.target]
         added += [TensorDecl(e.target, tuple(b.extent for b in e.left)) for e in new]
@@ -57,7 +56,9 @@ def as_decays(program: Program, time: Extent, log: Log) -> Program:
     return replace(program, locals=(*program.locals, *added), equations=tuple(equations))
 
 
-def _rewritten(equation: Equation, time: Extent, log: Log, taken: set[str]) -> list[Equation]:
+def _rewritten(
+    equation: Equation, time: Extent, log: Log, taken: set[str], tensors: frozenset[str]
+) -> list[Equation]:
     """An equation as a decay, and what is written to it, where that reads it, as equations of their own."""
     if equation.target not in reads(equation.body):
         return [equation]
@@ -76,7 +77,7 @@ def _rewritten(equation: Equation, time: Extent, log: Log, taken: set[str]) -> l
         log.did(
             "recurrence", f"{equation.target} is a decay: each value is carried on with a gate", equation.span
         )
-        return [replace(equation, body=_scan(step))]
+        return [replace(equation, body=_scan(step, tensors))]
     if equation.target in reads(step.factor):
         return [equation]
     return _with_writes(step, log, taken) or [equation]
@@ -174,11 +175,11 @@ class _Step:
     rest: Expr | None
 
 
-def _scan(step: _Step) -> Expr:
+def _scan(step: _Step, tensors: frozenset[str]) -> Expr:
     """sum[j <= i](prod[j < u <= i](factor at u) · rest at j), or its mirror image."""
     if step.rest is None:
         return Const(0)
-    taken = {n.name for n in walk(step.equation.body) if isinstance(n, Index)}
+    taken = {n.name for n in walk(step.equation.body) if isinstance(n, Index)} | tensors
     taken |= {b.name for b in step.equation.left}
     return _carried(step, step.rest, {}, taken, own=True)
 

@@ -18,6 +18,7 @@ from tensorc.ir import Extent, Program
 from tensorc.plan import Plan
 from tensorc.prepared import with_keywords
 from tensorc.torch_operator import TorchOperator
+from tensorc.triton_options import checked
 from tensorc.triton_tuning import best, key_of, store, stored
 
 
@@ -114,14 +115,15 @@ class TritonOperator(TorchOperator):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """How kernels are launched, by keyword of the generated function; what is absent is chosen."""
+        """How kernels are launched, by keyword of the generated function (`tensorc.triton_options`); what is
+        absent is chosen. Raises `BackendError` for what is no option."""
         assert isinstance(self.forms, TritonForms)
         return self.forms.options
 
     @options.setter
     def options(self, options: Mapping[str, Any]) -> None:
         assert isinstance(self.forms, TritonForms)
-        self.forms.options = dict(options)
+        self.forms.options = checked(options)
         for kept in (self._calls, self._fast, self._tokens):
             kept.clear()
 

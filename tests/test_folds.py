@@ -476,3 +476,14 @@ def test_a_pair_beside_a_window_and_without_one() -> None:
     """
     for backend in ("numpy", "torch") if HAVE_TORCH else ("numpy",):
         check_forms(text, (1, 5, 17), time="n", backend=backend)
+
+
+def test_softmax_over_all_pairs() -> None:
+    """There is no row whose columns it runs over: only the parallel form has it."""
+    text = """
+    def f(q[n]) -> o[n]:
+        p[i, j] = softmax[i, j](q[i] * q[j])
+        o[i] = p[i, j] * q[j]
+    """
+    refused = check_forms(text, (1, 5, 70))
+    assert set(refused) == {"chunkwise", "recurrent"}

@@ -125,18 +125,23 @@ def alone() -> None:
 
 
 def options() -> None:
-    """Options that are set between calls hold for the next."""
+    """Options that are set between calls hold for the next, and what is no option is refused."""
     q, k, v = draw(2, 20, 8), draw(2, 20, 8), draw(2, 20, 6)
     made = operator("linear_attention")
     first = made(q, k, v)
-    made.options = {"chunk": 0}
-    try:
-        made(q, k, v)
-    except ZeroDivisionError:
-        made.options = {"chunk": 16}
-        assert torch.equal(made(q, k, v), first)
-    else:
-        raise AssertionError("the first options were kept")
+    kernels = []
+    made.options = {"chunk": 32, "split": True}
+    plain = made.forms.function
+    made.forms.function = lambda *a: (kernels.append(a), plain(*a))[1]
+    assert (made(q, k, v) - first).abs().max() < 1e-5 and kernels
+    for wrong in ({"chunk": 17}, {"chunks": 16}, {"split": "yes"}, {"tile": 3}, {"precision": "fp8"}, None):
+        try:
+            made.options = wrong
+        except tensorc.BackendError as error:
+            assert "option" in str(error)
+        else:
+            raise AssertionError(f"{wrong} was taken")
+    assert dict(made.options) == {"chunk": 32, "split": True}
 
 
 def wide_chunks() -> None:

@@ -70,4 +70,40 @@ def f(p[n], k[n, d], r[n, e], v[n, d]) -> w[n, d]:
     W[j, c, x] = p[j] * w[j, c] + k[j, c] * r[j, x]
     w[i, c] = v[i, c] - 0.02 * sum[j < i, x](W[j, c, x] * p[i] * 0.9 ** (i - j))
 """,
+    "a_window": """
+def f(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
+    o[i, x] = sum[i - 3 < j <= i](q[i, c] * k[j, c] * v[j, x])
+""",
+    "the_state_before_a_token": """
+def f(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
+    S[i, c, x] = S[i - 1, c, x] - 0.1 * k[i, c] * sum[y](k[i, y] * S[i - 1, y, x]) + k[i, c] * v[i, x]
+    o[i, x] = sum[c](q[i, c] * S[i - 1, c, x])
+""",
+    "rows_without_columns": """
+def f(q[n, d], k[h, n, d], A[n]) -> out[h, n]:
+    m1[m, i] = max[j, j <= i, i - 3 < j](sum[a](q[i, a] * k[m, j, a]))
+    out[m, i] = sum[j < i](m1[m, j] * A[j])
+""",
+    "one_over_what_is_not_there": """
+def f(q[n, d], r[d], v[n, e], z[n, e], A[n]) -> o[n, e], w[d]:
+    o[l, x] = sum[u, j, i, u < j < i](q[l, c] * A[j] * A[u] * (r[c] ** 2 + 0.9) ** (i - l) * v[i, x]) / 4096
+    w[c] = sum[i, l, i < l](q[l, c] * z[l, x] * v[i, x] / r[c] ** 2)
+""",
+    "what_nothing_reads": """
+def f(q[n, d], k[n, d], A[n]) -> out[]:
+    m1[i] = min[j, j <= i](sum[a](q[i, a] * k[j, a]))
+    out[] = sum[u, j, u < j, j < u](m1[u] * A[j])
+""",
+    "systems_of_heads": """
+def f(q[h, n, d], k[h, n, d], v[h, n, e], b[h, n]) -> o[h, n, e]:
+    w[s, i, x] = b[s, i] * (v[s, i, x] - 0.2 * sum[j < i](k[s, i, c] * k[s, j, c] * w[s, j, x]))
+    o[s, i, x] = sum[j <= i](q[s, i, c] * k[s, j, c] * w[s, j, x])
+""",
+    "stacks_of_narrow_products": """
+def f(x[z, a, b], A[a, b, D, k], B[a, D, k, c]) -> y[z, c, D]:
+    y[Z, C, E] = x[Z, I, J] * A[I, J, E, K] * B[I, E, K, C]
+""",
 }
+
+# Their gradients compare scores that are computed again, and make a tile of more elements than Triton takes.
+NO_GRADIENT = ("rows_without_columns", "one_over_what_is_not_there")

@@ -215,3 +215,33 @@ def test_the_gradient_of_a_gradient(name: str) -> None:
     second = assert_gradient(gradient, (3,))
     assert [t.name for t in second.inputs][: len(gradient.inputs)] == [t.name for t in gradient.inputs]
     assert second.outputs[-1].name == "grad_grad_o"
+
+
+GATED = """
+def f(q[n, d], k[n, d], v[n, e], g[n]) -> o[n, e]:
+    S[i, c, x] = exp(g[i]) * S[i - 1, c, x] - k[i, c] * sum[y](k[i, y] * S[i - 1, y, x]) + k[i, c] * v[i, x]
+    o[i, x] = q[i, c] * S[i, c, x]
+"""
+SEVERAL = """
+def f(q[n, d], k[n, d], v[n, e], g[n, d], b[n, d]) -> o[n, e]:
+    w[i, c, x] = k[i, c] * v[i, x]
+    S[i, c, x] = exp(g[i, c]) * S[i - 1, c, x] - b[i, c] * sum[y](k[i, y] * S[i - 1, y, x]) + w[i, c, x]
+    o[i, x] = q[i, c] * S[i - 1, c, x]
+"""
+BONUS = """
+def f(q[n, d], k[n, d], v[n, e], g[n, d], u[d]) -> o[n, e]:
+    S[i, c, x] = exp(g[i, c]) * S[i - 1, c, x] + k[i, c] * v[i, x]
+    o[i, x] = sum[c](q[i, c] * (S[i - 1, c, x] + u[c] * k[i, c] * v[i, x]))
+"""
+
+
+@pytest.mark.parametrize("text", [GATED, SEVERAL, BONUS], ids=["one write", "two writes", "a bonus named u"])
+def test_gated_recurrences(text: str) -> None:
+    """What is written to a state that the write reads is named apart; indices are named like no tensor."""
+    gradient = assert_gradient(text)
+    assert str(tensorc.parse(str(gradient))) == str(gradient)
+
+
+@pytest.mark.parametrize("text", [GATED, BONUS], ids=["one write", "a bonus named u"])
+def test_gated_recurrences_chunk_by_chunk(text: str) -> None:
+    assert tensorc.compile(tensorc.grad(text)).forms.exists("chunkwise")

@@ -1,0 +1,1 @@
+../../tensorc/triton_options.py
