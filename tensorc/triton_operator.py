@@ -12,7 +12,7 @@ import torch
 from tensorc.backends.python_base import ANY, Batch
 from tensorc.backends.triton_source import triton_source
 from tensorc.binding import Bound
-from tensorc.errors import BackendError
+from tensorc.errors import BackendError, FormError
 from tensorc.forms import Forms, Function, Printer
 from tensorc.ir import Extent, Program
 from tensorc.plan import Plan
@@ -68,9 +68,15 @@ class TritonForms(Forms):
     def plan(self, form: str, sizes: Mapping[str, int]) -> Plan:
         """The plan of a form. Where states are caches, a token is a chunk of one row."""
         plan = super().plan(form, sizes)
-        if form == "recurrent" and any(s.grows for s in plan.states):
+        if form != "recurrent" or not any(s.grows for s in plan.states):
+            return plan
+        try:
             return super().plan("chunkwise", sizes)
-        return plan
+        except FormError:
+            reason = "its states are caches, and kernels read these in chunks alone, which it does not have"
+            raise BackendError(
+                f"{self.program.name} has no Triton kernel: {reason}. Compile with backend='torch'."
+            ) from None
 
 
 class TritonOperator(TorchOperator):
