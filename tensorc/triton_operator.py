@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ from tensorc.forms import Forms, Function, Printer
 from tensorc.ir import Extent, Program
 from tensorc.plan import Plan
 from tensorc.prepared import with_keywords
+from tensorc.state import State
 from tensorc.torch_operator import TorchOperator
 from tensorc.triton_options import checked
 from tensorc.triton_tuning import best, key_of, store, stored
@@ -109,7 +111,7 @@ class TritonOperator(TorchOperator):
 
         def run(options: dict[str, Any]) -> object:
             self.options = options | asked
-            return self._run(form, bound, None)
+            return TorchOperator._run(self, form, bound, None)  # what does not fit is left out
 
         try:
             options, _ = best(run, {}, device)
@@ -138,6 +140,33 @@ class TritonOperator(TorchOperator):
 
     def _printer(self) -> Printer:
         return triton_source
+
+    def _first(
+        self, arguments: tuple[object, ...], keywords: Mapping[str, object], key: object
+    ) -> tuple[Any, ...]:
+        with self._told():
+            return super()._first(arguments, keywords, key)
+
+    def _run(self, form: str, bound: Bound, state: State | None) -> tuple[tuple[Any, ...], State | None]:
+        with self._told():
+            return super()._run(form, bound, state)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What Triton says against a kernel (a tile is too large, the memory of a program) as an error of
+        this package."""
+        try:
+            yield
+        except Exception as error:
+            from triton.errors import TritonError
+
+            if not isinstance(error, TritonError):
+                raise
+            says = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise BackendError(
+                f"{self.program.name} has no Triton kernel for these sizes and options: {says} Set smaller "
+                "tiles (options = {'tile': 16}), or compile with backend='torch'."
+            ) from error
 
     def _prepared(self, form: str, bound: Bound, grad: bool) -> Any:
         self._check_tensors(bound)

@@ -13,6 +13,7 @@ import tensorc
 from tensorc.backends.python_base import Batch
 from tensorc.triton_tuning import stored
 from tests.backends import triton_guard
+from tests.backends.triton_others import OTHERS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -178,6 +179,21 @@ def refusals() -> None:
         raise AssertionError("float64 was taken")
 
 
+def too_large() -> None:
+    """What Triton says against a kernel is an error of this package."""
+    text = tensorc.grad(OTHERS["one_over_what_is_not_there"])
+    made = tensorc.compile(text, backend="triton")
+    made.options = {"chunk": 16, "columns": 32, "tile": 16, "split": True}
+    sizes = {"n": 20, "d": 19, "e": 17}
+    inputs = [draw(*(a.value(sizes) for a in d.axes)) for d in text.inputs]
+    try:
+        made(*inputs)
+    except tensorc.BackendError as error:
+        assert "exceeds triton maximum tensor numel" in str(error)
+    else:
+        raise AssertionError("it fits now: take another program")
+
+
 def packed() -> None:
     """Documents in one sequence."""
     q, k, v = draw(2, 40, 8), draw(2, 40, 8), draw(2, 40, 6)
@@ -272,6 +288,7 @@ def main() -> None:
         wide_chunks,
         strong_gates,
         refusals,
+        too_large,
         packed,
         tuning,
         whole,
