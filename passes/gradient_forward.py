@@ -158,8 +158,8 @@ def forward(program: Program) -> Forward:
 
 
 def _with_decays(program: Program) -> Program:
-    """Recurrences whose gate is an exponential, as decays: their gates are log gates. What is written to a
-    state that the write reads becomes an equation of its own."""
+    """Recurrences whose gate is an exponential, as decays: their gates are log gates. So are those whose write
+    reads the state: what is written becomes an equation of its own."""
     for equation in program.equations:
         if equation.target not in reads(equation.body):
             continue
@@ -167,7 +167,7 @@ def _with_decays(program: Program) -> Program:
             alone = as_decays(replace(program, equations=(equation,)), bind.extent, Log())
             calls = [n for e in alone.equations for n in walk(e.body) if isinstance(n, Call)]
             logs = [n for n in calls if n.function == "exp" and isinstance(n.arguments[0], Reduce)]
-            if alone.equations != (equation,) and logs:
+            if len(alone.equations) > 1 or (alone.equations != (equation,) and logs):
                 at = program.equations.index(equation)
                 new = (replace(e, body=_merged(e.body)) for e in alone.equations)
                 every = (*program.equations[:at], *new, *program.equations[at + 1 :])

@@ -228,6 +228,13 @@ def f(q[n, d], k[n, d], v[n, e], g[n, d], b[n, d]) -> o[n, e]:
     S[i, c, x] = exp(g[i, c]) * S[i - 1, c, x] - b[i, c] * sum[y](k[i, y] * S[i - 1, y, x]) + w[i, c, x]
     o[i, x] = q[i, c] * S[i - 1, c, x]
 """
+PLAIN = """
+def f(q[n, d], k[n, d], v[n, e]) -> o[n, e]:
+    S[i, c, x] = S[i - 1, c, x] - k[i, c] * sum[y](k[i, y] * S[i - 1, y, x]) + k[i, c] * v[i, x]
+    o[i, x] = sum[c](q[i, c] * S[i - 1, c, x])
+"""
+FACTOR = PLAIN.replace("= S[i - 1", "= a[i] * S[i - 1").replace("v[n, e])", "v[n, e], a[n])")
+BACKWARD = PLAIN.replace("i - 1", "i + 1")
 BONUS = """
 def f(q[n, d], k[n, d], v[n, e], g[n, d], u[d]) -> o[n, e]:
     S[i, c, x] = exp(g[i, c]) * S[i - 1, c, x] + k[i, c] * v[i, x]
@@ -235,13 +242,16 @@ def f(q[n, d], k[n, d], v[n, e], g[n, d], u[d]) -> o[n, e]:
 """
 
 
-@pytest.mark.parametrize("text", [GATED, SEVERAL, BONUS], ids=["one write", "two writes", "a bonus named u"])
-def test_gated_recurrences(text: str) -> None:
-    """What is written to a state that the write reads is named apart; indices are named like no tensor."""
+RECURRENCES = {"gated": GATED, "plain": PLAIN, "factor": FACTOR, "backward": BACKWARD, "bonus u": BONUS}
+
+
+@pytest.mark.parametrize("text", [*RECURRENCES.values(), SEVERAL], ids=[*RECURRENCES, "two writes"])
+def test_recurrences_whose_write_reads_the_state(text: str) -> None:
+    """What is written is named apart; indices are named like no tensor."""
     gradient = assert_gradient(text)
     assert str(tensorc.parse(str(gradient))) == str(gradient)
 
 
-@pytest.mark.parametrize("text", [GATED, BONUS], ids=["one write", "a bonus named u"])
-def test_gated_recurrences_chunk_by_chunk(text: str) -> None:
+@pytest.mark.parametrize("text", RECURRENCES.values(), ids=RECURRENCES)
+def test_their_gradients_chunk_by_chunk(text: str) -> None:
     assert tensorc.compile(tensorc.grad(text)).forms.exists("chunkwise")
