@@ -158,8 +158,8 @@ def forward(program: Program) -> Forward:
 
 
 def _with_decays(program: Program) -> Program:
-    """Recurrences whose gate is an exponential, as decays: their gates are log gates. So are those whose write
-    reads the state: what is written becomes an equation of its own."""
+    """Recurrences whose gate is an exponential, as decays: their gates are log gates. So are those whose
+    write reads the state: what is written becomes an equation of its own."""
     for equation in program.equations:
         if equation.target not in reads(equation.body):
             continue
