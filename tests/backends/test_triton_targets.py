@@ -57,12 +57,9 @@ def test_kernels_need_no_more_than_they_did(name: str, target: str, dtype: str) 
 # Kernels of the table that spill more than WIDE bytes a thread.
 SPILL = {
     ("packed_documents_kernel", "chunkwise", "sm_80", "bfloat16"): 176,
-    ("comba_grad_2_reads2", "chunkwise", "sm_80", "float32"): 128,
-    ("cosformer_grad_1_states2", "chunkwise", "sm_80", "float32"): 136,
-    ("hgrn2_grad_2_reads1", "chunkwise", "sm_80", "bfloat16"): 88,
     ("row_column_attention_grad_1_kernel", "chunkwise", "sm_80", "bfloat16"): 236,
     ("row_column_attention_grad_1_kernel", "chunkwise", "sm_80", "float32"): 848,
-    ("row_column_attention_grad_1_kernel", "chunkwise", "sm_90", "float32"): 648,
+    ("row_column_attention_grad_1_kernel", "chunkwise", "sm_90", "float32"): 812,
 }
 WIDE = 64
 
@@ -71,7 +68,7 @@ def test_few_kernels_of_the_table_spill_and_none_of_them_much() -> None:
     rows = saved()
     bad = {key: row for key, row in rows.items() if verdict(row)}
     assert all(verdict(row) == "spills" for row in bad.values())
-    assert len(bad) <= 0.025 * len(rows)
+    assert len(bad) <= 0.011 * len(rows)
     assert {key: row["spilled"] for key, row in bad.items() if row["spilled"] > WIDE} == SPILL  # type: ignore[operator]
 
 
