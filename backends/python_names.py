@@ -41,7 +41,7 @@ class Names:
         self.taken = set(RESERVED)
         self.here = "position"
         self.program = program
-        self.ends: tuple[str, ...] = ("",)
+        self.ends: tuple[str, ...] = ("",)  # of the function: it has one name, whatever the backend
         self.function = self._free(program.name)
         self.ends = ("", *ends)
         self.tensors: dict[str, str] = {}

@@ -269,6 +269,7 @@ def _grid(kernel: Kernel, axes: Axes) -> None:
     """Axes that the grid runs over."""
     wide = widest(axes.results)
     results = wide if kernel.narrow else axes.results
+    finals = [axes.of(Ref(s.name, s.axes)) for s in kernel.carried if kernel.finals]
     if kernel.order == "once":
         _narrow(kernel, axes)
     for axis in axes.all:
@@ -278,8 +279,7 @@ def _grid(kernel: Kernel, axes: Axes) -> None:
         if everywhere and not axis.summed and not axis.twice:
             wanted = axis.point or not (axis.mixed or axis.matrix) and _several(axis, wide)
             axis.role = SCALAR if wanted else GRID
-            states = [axes.of(Ref(s.name, s.axes)) for s in kernel.carried if kernel.finals]
-            axis.shared = any(all(a is not axis for a in own) for own in states)
+            axis.shared = any(all(a is not axis for a in own) for own in finals)
             axis.most = TOKEN_TILE if kernel.order == "tokens" and not axis.shared else None
 
 

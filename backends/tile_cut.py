@@ -185,12 +185,7 @@ class Cutter:
 
     def _read_kernels(self, name: str, puts: Sequence[Put]) -> list[Kernel]:
         """Kernels that store results for all chunks at once, those of the same features together."""
-
-        def kernel(group: Sequence[str], title: str = "") -> Kernel:
-            return self._apart(title, "chunks", "all", [p for p in puts if p.tensor in group])
-
-        groups = grouped([p.tensor for p in puts], lambda names: result_features(kernel(names)))
-        return [kernel(group, _numbered(f"{name}_reads", k, groups)) for k, group in enumerate(groups)]
+        return self._apart(f"{name}_reads", "chunks", "all", puts)
 
     def _token_kernels(self, name: str, puts: Sequence[Put]) -> list[Kernel]:
         """Kernels for one token alone: tiles of states go from memory to memory, not all at once."""
@@ -202,19 +197,20 @@ class Cutter:
                 return []
             lanes = tuple(Lane(a) for a in update.state.axes)
             every.append(Put(after(state), update.addend, lanes, update.why))
+        return self._apart(f"{name}_token", "tokens", "in", every)
+
+    def _apart(self, name: str, order: str, which: str, puts: Sequence[Put]) -> list[Kernel]:
+        """Kernels that take states from memory, one for the results of the same features."""
 
         def kernel(group: Sequence[str], title: str = "") -> Kernel:
-            return self._apart(title, "tokens", "in", [p for p in every if p.tensor in group])
+            mine = [p for p in puts if p.tensor in group]
+            steps, read = self._slice([p.value.value for p in mine], updates=False)
+            recalls = [Recall(Ref(s.name, s.axes), which) for s in read] + self._recalled(steps)
+            every = (*recalls, *self._ordered(steps, mine))
+            return Kernel(title, order, self.loop.reverse, (), every, narrow=True)
 
-        groups = grouped([p.tensor for p in every], lambda names: result_features(kernel(names)))
-        return [kernel(group, _numbered(f"{name}_token", k, groups)) for k, group in enumerate(groups)]
-
-    def _apart(self, title: str, order: str, which: str, puts: Sequence[Put]) -> Kernel:
-        """A kernel that takes states from memory and stores some results."""
-        steps, read = self._slice([p.value.value for p in puts], updates=False)
-        recalls = [Recall(Ref(s.name, s.axes), which) for s in read] + self._recalled(steps)
-        every = (*recalls, *self._ordered(steps, puts))
-        return Kernel(title, order, self.loop.reverse, (), every, narrow=True)
+        groups = grouped([p.tensor for p in puts], lambda names: result_features(kernel(names)))
+        return [kernel(group, _numbered(name, k, groups)) for k, group in enumerate(groups)]
 
     def _recalled(self, steps: Iterable[TileStep]) -> list[Recall]:
         return [Recall(Ref(s.name, s.axes), "in") for s in self._given(steps)]

@@ -9,7 +9,7 @@ summed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable
 from math import prod
 
 from tensorc.backends.tile_axes import POINTS, Axes, Axis, dot_groups
@@ -160,13 +160,14 @@ def _bytes(tiles: Held, length: Callable[[Axis], int]) -> int:
 
 def spelled(tiles: Held, length: Callable[[Axis], str]) -> str:
     """Their bytes as an expression, in which `size` is that of an element of the inputs."""
-    counts: dict[bool, Counter[Sequence[str]]] = {False: Counter(), True: Counter()}
+    counts: dict[bool, Counter[tuple[str, ...]]] = {False: Counter(), True: Counter()}
     for (short, shape), count in tiles.items():
         if shape:
             counts[short][tuple(sorted(map(length, shape)))] += count
     parts = []
     for short, word in ((False, "4"), (True, "size")):
-        terms = [" * ".join([*([str(n)] if n > 1 else []), *shape]) for shape, n in counts[short].items()]
+        shapes = sorted(counts[short].items())  # whatever the order of sets: the same text in every run
+        terms = [" * ".join([*([str(n)] if n > 1 else []), *shape]) for shape, n in shapes]
         if terms:
             parts.append(f"{word} * ({' + '.join(terms)})")
     return " + ".join(parts) or "0"

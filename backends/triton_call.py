@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tensorc.backends.tile_anchor import is_cube
 from tensorc.backends.tile_axes import GRID, SCALAR, flat
@@ -88,15 +88,16 @@ class CallWriter(TorchHead):
         for tensor, (name, _) in writer.arguments.tensors.items():
             if tensor in self.left:
                 self.line(f"{name} = {self.names.value(self.left[tensor].name)}", depth)
-        after = self._states_after(writer)
-        for state, programs in after.items():
+        grid = self._grid(writer)
+        finals = self._states_after(writer, grid)
+        for state, programs in finals.items():
             alone = f"in_place and {programs} == 1" if programs else "in_place"
             self.line(f"{state}_out = {state} if {alone} else torch.empty_like({state})", depth)
-        self.line(f"grid = {' * '.join(self._grid(writer).values())}", depth)
+        self.line(f"grid = {' * '.join(grid.values())}", depth)
         self.line("if grid:", depth)
         arguments = [*self._arguments(writer), "num_warps=warps", "num_stages=stages"]
         self.line(f"{kernel.name}[(grid,)]({', '.join(arguments)})", depth + 1)
-        for state, programs in after.items():
+        for state, programs in finals.items():
             text = f"{state}.copy_({state}_out) if in_place else {state}_out" if programs else f"{state}_out"
             self.line(f"{state} = {text}", depth)
 
@@ -112,10 +113,10 @@ class CallWriter(TorchHead):
                 found[id(axis)] = f"_tiles({size}, {block(axis, size)})"
         return found
 
-    def _states_after(self, writer: KernelWriter) -> dict[str, str]:
+    def _states_after(self, writer: KernelWriter, grid: Mapping[int, str]) -> dict[str, str]:
         """The states that a kernel stores after the last row, each with how many programs store it where
         these may be several: no program may store what another still has to read."""
-        grid, found = self._grid(writer), dict[str, str]()
+        found: dict[str, str] = {}
         for state in writer.kernel.carried if writer.kernel.finals else ():
             own = writer.axes.of(Ref(state.name, state.axes))
             others = [a for a in writer.axes.all if a.shared and not any(a is b for b in own)]

@@ -286,7 +286,7 @@ class StepPrinter(MemoryPrinter):
             return
         through = ""
         if step.through is not None:  # the state is 0 beyond the end, and stays so
-            beyond = [a for a in step.through.axes if not self.made[step.through.value].finite]
+            beyond = () if self.made[step.through.value].finite else step.through.axes
             through = f"{self.masked(step.through, labels, beyond)} * "
         self.line(f"{made.name} = {through}{made.name} + {addend}")
 

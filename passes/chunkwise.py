@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from tensorc.ir import Add, Const, Expr, Extent, Index, Read, Size
+from tensorc.ir import Add, Bind, Const, Expr, Index, Read
 from tensorc.passes.emit import BODY
 from tensorc.passes.fold_blocks import BlockFolds
 from tensorc.passes.folding import Folds
@@ -19,10 +19,10 @@ from tensorc.passes.realise import rule
 from tensorc.passes.relation import TOKEN
 from tensorc.passes.solve import NotAffine, Row, System, cycles, system
 from tensorc.passes.stage_graph import GraphNode, Memory, Stage, Value
-from tensorc.passes.terms import ONE, times
+from tensorc.passes.terms import ONE, counted, times
 from tensorc.passes.windows import ChunkWindows
 from tensorc.passes.written_sums import factors_of
-from tensorc.plan import COLUMN, NEAR, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Update, Why
+from tensorc.plan import COLUMN, NEAR, ROW, GateUse, Plan, Ref, ScanTile, Solve, Step, Symmetric, Update, Why
 
 ELEMENTWISE = 8  # an elementwise operation costs about this many multiply-adds of a matrix product
 
@@ -150,14 +150,11 @@ class Chunkwise(ChunkWindows, PairPolynomials):
         """The sizes of the labels that the written value has and the read sums, where no factor has them: a
         term of a sum need not have all of its labels."""
         present = _all(factors) | set(self._labels(pairs.read.out.axes))
-        sizes: list[Expr] = []
-        for label in self._inner_labels(pairs).values():
-            extent = self.graph.extents[label]
-            if label not in present:
-                if not isinstance(extent, Extent):
-                    raise NotAffine("what it writes lacks a packed label that its read sums over")
-                sizes += [Const(extent.coefficient), *(Size(name) for name in extent.names)]
-        return [self.emitter.pointwise(times(*sizes), (), why)] if sizes else []
+        labels = (Bind(a, self.graph.extents[a]) for a in self._inner_labels(pairs).values())
+        missing = [bind for bind in labels if bind.name not in present]
+        if any(isinstance(bind.extent, Symmetric) for bind in missing):
+            raise NotAffine("what it writes lacks a packed label that its read sums over")
+        return [self.emitter.pointwise(counted(ONE, missing, ()), (), why)] if missing else []
 
     def _inner_labels(self, pairs: _Pairs) -> dict[str, str]:
         """Labels of the written value as the read of its state calls them."""

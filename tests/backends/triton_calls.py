@@ -75,23 +75,18 @@ def in_place() -> None:
     assert (row.double() - expected[:, 5]).abs().max() < 1e-5 * (1 + expected.abs().max())
 
 
-SHARED = """
-def f(w[h, n], q[n, d], k[n, d], v[n, e]) -> o[h, n, e]:
-    o[s, i, x] = w[s, i] * sum[j <= i](q[i, c] * k[j, c] * v[j, x])
-"""
-
-
 def shared() -> None:
     """Programs of a launch that store the same state: none reads what another has overwritten, and where
     there are no programs of that axis the state is stored still."""
-    plain = tensorc.compile(SHARED, backend="torch")
+    text = OTHERS["programs_that_share_a_state"]
+    plain = tensorc.compile(text, backend="torch")
     for form, heads in product(("chunkwise", "recurrent"), (3, 0)):
         inputs = [draw(2, heads, 20), draw(2, 20, 5), draw(2, 20, 5), draw(2, 20, 6)]
         token = [x[..., 7] if k == 0 else x[:, 7] for k, x in enumerate(inputs)]
         _, expected = plain.prefill(*(x.double() for x in inputs))
         last, after = plain.step(expected, *(x.double() for x in token))
         for options in ({}, {"in_place": True, "tile": 4}, {"split": True}):
-            made = tensorc.compile(SHARED, form=form, backend="triton")
+            made = tensorc.compile(text, form=form, backend="triton")
             made.options = {"chunk": 16} | options
             _, state = made.prefill(*inputs)
             assert (state.tensors[0] - expected.tensors[0]).abs().max() < 1e-5
