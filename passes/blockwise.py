@@ -148,7 +148,7 @@ def node_inputs(graph: Graph, node: GraphNode) -> list[str]:
     """The values a node needs."""
     match node:
         case Value(expr=expr):
-            return [graph.tensors[t].value for t in reads(expr)]
+            return [graph.tensors[t].value for t in sorted(reads(expr))]
         case Product(items=items):
             return [r.value for r in items]
         case Packed(lower=lower, factor=factor):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -257,3 +258,20 @@ def test_deep_and_long_expressions(body: str) -> None:
     with np.errstate(all="ignore"):
         expected = tensorc.compile(text, backend="reference")(x)
         np.testing.assert_allclose(tensorc.compile(text, form="parallel")(x), expected, rtol=1e-9)
+
+
+def test_the_source_is_the_same_in_every_run() -> None:
+    """Sets have another order in each process; steps have not."""
+    code = "import tensorc; print(tensorc.compile(tensorc.grad('examples/delta_rule.tc')).source())"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).resolve().parents[2],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1 and "def delta_rule_grad" in found.pop()
